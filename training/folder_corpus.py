@@ -1,0 +1,134 @@
+"""A folder of videos with a table of captions beside them: `captions.jsonl`, or the `metadata.csv` /
+`metadata.jsonl` of datasets' videofolder convention."""
+
+import csv
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from .samples import CorpusError, VideoSample, merge_rows, sample_from_row
+
+TABLES = ("captions.jsonl", "metadata.jsonl", "metadata.csv")
+VIDEO_SUFFIXES = frozenset(
+    (".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v", ".mpg", ".mpeg", ".gif", ".3gp", ".ts", ".flv", ".wmv", ".ogv")
+)
+SPLIT_NAMES = {
+    "train": ("train", "training"),
+    "val": ("val", "validation", "valid", "dev"),
+    "test": ("test", "testing", "eval", "evaluation"),
+}
+
+logger = logging.getLogger(__name__)
+
+
+def load_folder(folder: Path, split: str, *, videos: Path | None = None, missing: str = "error") -> list[VideoSample]:
+    """The samples of one split of a folder.
+
+    The table lies in a folder named after the split, or directly in `folder`. A table directly in `folder` whose
+    names begin with the splits' folders ("train/1.mp4") is divided by them; otherwise it is one split, whatever it
+    is called. Names in the table are relative to `videos`, by default the table's own folder.
+    """
+    table, root, prefixes = _find_table(folder, split)
+    root = videos or root
+    seen, samples = {}, []
+    for number, row in enumerate(_rows(table), 1):
+        where = f"{table}, row {number}"
+        sample = sample_from_row(row, where)
+        if sample is None:
+            logger.warning("%s: a video without a caption is left out", where)
+            continue
+        name = _inside(sample.video, where)
+        if prefixes and name.parts[0] not in prefixes:
+            continue
+        _refuse_twice(seen, sample, row, number, table)
+        samples.append(replace(sample, video=str(root / name)))
+    samples = without_missing(merge_rows(samples), str(table), root, missing)
+    _warn_uncaptioned(root, samples, table)
+    return samples
+
+
+def without_missing(samples: list[VideoSample], table: str, root: Path, missing: str) -> list[VideoSample]:
+    """The samples whose files exist; `missing="error"` refuses where some do not, `"skip"` says which and goes on."""
+    absent = [sample for sample in samples if not Path(sample.video).is_file()]
+    if absent:
+        names = ", ".join(Path(sample.video).name for sample in absent[:3]) + (", …" if len(absent) > 3 else "")
+        text = f"{table}: captions without a video: {len(absent)} of {len(samples)} videos are not in {root} ({names})"
+        if missing == "error" or len(absent) == len(samples):
+            raise CorpusError(f"{text}; complete the folder" + ("" if missing == "skip" else ' or set missing="skip"'))
+        logger.warning("%s; they are left out", text)
+    gone = {sample.video_id for sample in absent}
+    return [sample for sample in samples if sample.video_id not in gone]
+
+
+def _find_table(folder: Path, split: str) -> tuple[Path, Path, tuple[str, ...]]:
+    """The table, the folder that its names are relative to, and the split folders that its rows must begin with."""
+    names = SPLIT_NAMES.get(split, (split,))
+    for name in names:
+        for table in TABLES:
+            if (folder / name / table).is_file():
+                return folder / name / table, folder / name, ()
+    splits = [name for group in SPLIT_NAMES.values() for name in group if (folder / name).is_dir()]
+    for table in TABLES:
+        if (folder / table).is_file():
+            if splits and not any((folder / name).is_dir() for name in names):
+                break
+            return folder / table, folder, names if splits else ()
+    if splits:
+        raise CorpusError(f"{folder} has no split '{split}': there is {', '.join(splits)}")
+    raise CorpusError(
+        f"{folder} has no {', '.join(TABLES[:-1])} or {TABLES[-1]}: write one line a video, such as "
+        '{"video": "dog.mp4", "captions": ["a dog runs"]}'
+    )
+
+
+def _rows(table: Path) -> Iterator[dict]:
+    with open(table, encoding="utf-8-sig", newline="") as file:
+        if table.suffix == ".csv":
+            yield from csv.DictReader(file)
+            return
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise CorpusError(f"{table}, line {number} is not JSON: {error}") from None
+            if not isinstance(row, dict):
+                raise CorpusError(f"{table}, line {number} must be an object, not {line.strip():.40}")
+            yield row
+
+
+def _inside(name, where: str) -> PurePosixPath:
+    """A file name as it may stand in a table: relative, and not leaving its folder."""
+    if not isinstance(name, str):
+        raise CorpusError(f"{where}: the video must be a file name, not {name!r:.40}")
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or PureWindowsPath(name).drive or not path.parts:
+        raise CorpusError(f"{where}: the video's name {name!r} must be relative and stay inside its folder")
+    return path
+
+
+def _refuse_twice(seen: dict[str, int], sample: VideoSample, row: dict, number: int, table: Path) -> None:
+    """Several rows of one caption each belong together; a row with a list of captions is the video's only one."""
+    first = seen.setdefault(sample.video_id, number)
+    if first != number and isinstance(row.get("captions"), list):
+        raise CorpusError(
+            f"{table}: duplicated id {sample.video_id!r} in rows {first} and {number}; put a video's captions in one "
+            "row, or one caption a row in a column 'caption'"
+        )
+
+
+def _warn_uncaptioned(root: Path, samples: list[VideoSample], table: Path) -> None:
+    captioned = {Path(sample.video) for sample in samples}
+    folders = {path.parent for path in captioned}
+    extra = [
+        path.name
+        for folder in sorted(folders)
+        for path in sorted(folder.iterdir())
+        if path.suffix.lower() in VIDEO_SUFFIXES and path not in captioned
+    ]
+    if extra:
+        names = ", ".join(extra[:3]) + (", …" if len(extra) > 3 else "")
+        logger.warning("%s: %d videos in %s have no caption and are left out (%s)", table, len(extra), root, names)
