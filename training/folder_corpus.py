@@ -39,7 +39,7 @@ def load_folder(folder: Path, split: str, *, videos: Path | None = None, missing
         if sample is None:
             logger.warning("%s: a video without a caption is left out", where)
             continue
-        name = _inside(sample.video, where)
+        name = inside(sample.video, where)
         if prefixes and name.parts[0] not in prefixes:
             continue
         _refuse_twice(seen, sample, row, number, table)
@@ -60,6 +60,12 @@ def without_missing(samples: list[VideoSample], table: str, root: Path, missing:
         logger.warning("%s; they are left out", text)
     gone = {sample.video_id for sample in absent}
     return [sample for sample in samples if sample.video_id not in gone]
+
+
+def has_table(folder: Path, split: str) -> bool:
+    """Whether this is a folder of ours, and not one of parquet files."""
+    names = ("", *SPLIT_NAMES.get(split, (split,)))
+    return any((folder / name / table).is_file() for name in names for table in TABLES)
 
 
 def _find_table(folder: Path, split: str) -> tuple[Path, Path, tuple[str, ...]]:
@@ -100,7 +106,7 @@ def _rows(table: Path) -> Iterator[dict]:
             yield row
 
 
-def _inside(name, where: str) -> PurePosixPath:
+def inside(name, where: str) -> PurePosixPath:
     """A file name as it may stand in a table: relative, and not leaving its folder."""
     if not isinstance(name, str):
         raise CorpusError(f"{where}: the video must be a file name, not {name!r:.40}")

@@ -64,14 +64,14 @@ def sample_from_row(row: Mapping, where: str) -> VideoSample | None:
 
 
 def caption_tuple(value, where: str) -> tuple[str, ...]:
-    """The distinct non-empty captions in a string or a list of strings (a csv may hold the list as JSON)."""
+    """The non-empty captions in a string or a list of strings (a csv may hold the list as JSON)."""
     if isinstance(value, str) and value.lstrip().startswith("["):
         with suppress(ValueError):  # a caption that merely begins with a bracket
             value = json.loads(value)
     captions = [value] if isinstance(value, str) else value
     if not isinstance(captions, Iterable) or not all(isinstance(caption, str) for caption in captions):
         raise CorpusError(f"{where}: captions must be a text or a list of texts, not {value!r:.80}")
-    return tuple(dict.fromkeys(caption.strip() for caption in captions if caption.strip()))
+    return tuple(caption.strip() for caption in captions if caption.strip())
 
 
 def merge_rows(samples: Iterable[VideoSample]) -> list[VideoSample]:
@@ -92,7 +92,7 @@ def merge_rows(samples: Iterable[VideoSample]) -> list[VideoSample]:
             )
         merged[sample.video_id] = replace(
             known,
-            captions=tuple(dict.fromkeys(known.captions + sample.captions)),
+            captions=known.captions + sample.captions,
             hard_negatives=known.hard_negatives + sample.hard_negatives,
         )
     return list(merged.values())
