@@ -1,0 +1,97 @@
+"""Configuration of a DMAE model: two CLIP towers and the options of the method."""
+
+from typing import Any, ClassVar
+
+from transformers import AutoConfig, CLIPTextConfig, CLIPVisionConfig, PreTrainedConfig
+
+
+class DmaeConfig(PreTrainedConfig):
+    r"""Options of [`DmaeModel`]; the section of method.md each one belongs to is in brackets.
+
+    Args:
+        text_config (`dict` or `CLIPTextConfig`, *optional*): the text tower.
+        vision_config (`dict` or `CLIPVisionConfig`, *optional*): the vision tower.
+        projection_dim (`int`, defaults to 512): D, the size of every embedding.
+        num_frames (`int`, defaults to 12): most frames a video; the linear predictor and frame positions need it.
+        max_words (`int`, defaults to 32): most text tokens, start and end included; the linear predictor needs it.
+        textual_attention (`bool`, defaults to `True`): score words beside the sentence [DMAE 2].
+        visual_attention (`bool`, defaults to `True`): add each best frame's nearest neighbour [DMAE 1].
+        neighbor_weight (`float`, defaults to 0.5): λ of the visual attention.
+        learned_token_weights (`bool`, defaults to `False`): softmax weights from a linear layer a modality [DMAE 4].
+        temporal_layers (`int`, defaults to 0): layers of the frame transformer; `from_clip` initialises them from
+            the first layers of CLIP's text tower.
+        loss (`str`, defaults to `"negnce"`): `"negnce"` or `"infonce"` [Losses].
+        negative_margin (`float`, defaults to 0.0): m, when a negative counts as hard.
+        negative_weight (`float`, defaults to 0.5): β, the weight of the hard negatives' term.
+        logit_scale (`float`, defaults to 100.0): α; the initial value where it is learned.
+        learn_logit_scale (`bool`, defaults to `False`): train α (at most 100) instead of fixing it.
+        tpm_predictor (`str`, *optional*, defaults to `"linear"`): `"linear"`, `"attention"`, or None for no TPM-CL.
+        tpm_threshold (`float`, defaults to 0.6): τ, the share of token weight that is masked out.
+        tpm_margin (`float`, defaults to 0.6): μ, by how much the whole must beat the masked.
+        tpm_weight (`float`, defaults to 1.0): weight of the partial-order loss in the total.
+        tpm_heads (`int`, defaults to 8): heads of the attention predictor.
+        initializer_factor (`float`, defaults to 1.0): as in CLIP.
+    """
+
+    model_type = "dmae"
+    sub_configs: ClassVar[dict] = {"text_config": CLIPTextConfig, "vision_config": CLIPVisionConfig}
+
+    text_config: dict | CLIPTextConfig | None = None
+    vision_config: dict | CLIPVisionConfig | None = None
+    projection_dim: int = 512
+    num_frames: int = 12
+    max_words: int = 32
+    textual_attention: bool = True
+    visual_attention: bool = True
+    neighbor_weight: float = 0.5
+    learned_token_weights: bool = False
+    temporal_layers: int = 0
+    loss: str = "negnce"
+    negative_margin: float = 0.0
+    negative_weight: float = 0.5
+    logit_scale: float = 100.0
+    learn_logit_scale: bool = False
+    tpm_predictor: str | None = "linear"
+    tpm_threshold: float = 0.6
+    tpm_margin: float = 0.6
+    tpm_weight: float = 1.0
+    tpm_heads: int = 8
+    initializer_factor: float = 1.0
+
+    def __post_init__(self, **kwargs: Any):
+        for name, sub_config in self.sub_configs.items():
+            value = getattr(self, name)
+            if not isinstance(value, sub_config):
+                setattr(self, name, sub_config(**(value or {})))
+        super().__post_init__(**kwargs)
+        self._check()
+
+    def _check(self) -> None:
+        choices = {"loss": ("negnce", "infonce"), "tpm_predictor": ("linear", "attention", None)}
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"DmaeConfig.{name} must be one of {allowed}, got {getattr(self, name)!r}")
+        for name in ("projection_dim", "num_frames", "max_words", "logit_scale"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"DmaeConfig.{name} must be positive, got {getattr(self, name)!r}")
+        if not 0 <= self.tpm_threshold <= 1:
+            raise ValueError(f"DmaeConfig.tpm_threshold must lie in [0, 1], got {self.tpm_threshold}")
+        if self.max_words > self.text_config.max_position_embeddings:
+            raise ValueError(
+                f"DmaeConfig.max_words is {self.max_words}, but the text tower has "
+                f"{self.text_config.max_position_embeddings} positions"
+            )
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, **kwargs):
+        """As in transformers, but refuses a checkpoint of another model type instead of reading it as DMAE."""
+        found = cls.get_config_dict(pretrained_model_name_or_path, **kwargs)[0].get("model_type")
+        if found != cls.model_type:
+            remedy = "use DmaeModel.from_clip" if found == "clip" else "give a DMAE checkpoint"
+            raise ValueError(f"{pretrained_model_name_or_path} is a {found!r} checkpoint, not 'dmae': {remedy}")
+        return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+
+
+DmaeConfig.register_for_auto_class()
+# So that AutoTokenizer, which reads the config of a checkpoint, knows the type without asking to trust code.
+AutoConfig.register("dmae", DmaeConfig, exist_ok=True)

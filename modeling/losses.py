@@ -1,0 +1,82 @@
+"""Contrastive losses on a batch of matched pairs (paper section 3.3; method.md, "Losses")."""
+
+import torch
+from torch.nn import functional as F
+
+
+def info_nce_loss(similarity: torch.Tensor, logit_scale: float | torch.Tensor = 100.0) -> torch.Tensor:
+    """InfoNCE: cross-entropy of the scaled similarities against the diagonal, mean of both directions.
+
+    Args:
+        similarity: `(B, B)`, text i belongs to video i.
+        logit_scale: α, the inverse temperature.
+
+    Returns:
+        scalar loss.
+
+    Raises:
+        ValueError: `similarity` is not square or is empty.
+
+    Example:
+        >>> round(info_nce_loss(torch.zeros(2, 2)).item(), 4)  # two equal choices: log 2
+        0.6931
+    """
+    _check_square(similarity)
+    logits = logit_scale * similarity
+    target = torch.arange(len(logits), device=logits.device)
+    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.t(), target)) / 2
+
+
+def negnce_loss(
+    similarity: torch.Tensor,
+    logit_scale: float | torch.Tensor = 100.0,
+    margin: float = 0.0,
+    negative_weight: float = 0.5,
+) -> torch.Tensor:
+    """NegNCE: InfoNCE plus an explicit push on hard negatives, mean of both directions (paper equation 9).
+
+    A pair `(i, j)`, i ≠ j, is a hard negative where `s_ij + margin` exceeds `s_ii` or `s_jj`; the second term is
+    `negative_weight` times the mean of `−log(1 − P_ij)` over them, absent where there are none. Both terms are finite
+    everywhere and no gradient of a positive is cut (unlike a clamped probability; see method.md).
+
+    Args:
+        similarity: `(B, B)`, text i belongs to video i.
+        logit_scale: α, the inverse temperature.
+        margin: m, how close to a positive a negative counts as hard.
+        negative_weight: β.
+
+    Returns:
+        scalar loss.
+
+    Raises:
+        ValueError: `similarity` is not square or is empty.
+    """
+    _check_square(similarity)
+    positive = similarity.detach().diagonal()
+    pushed = similarity.detach() + margin
+    hard = (pushed > positive[:, None]) | (pushed > positive[None, :])
+    hard = hard & ~torch.eye(len(similarity), dtype=torch.bool, device=similarity.device)
+    logits = logit_scale * similarity
+    loss = (_one_direction(logits, hard, negative_weight) + _one_direction(logits.t(), hard.t(), negative_weight)) / 2
+    return loss
+
+
+def _one_direction(logits: torch.Tensor, hard: torch.Tensor, negative_weight: float) -> torch.Tensor:
+    log_probs = logits.log_softmax(dim=1)
+    positive = -log_probs.diagonal().mean()
+    # A masked mean rather than indexing: no data-dependent shape, so it compiles without a graph break.
+    penalty = torch.where(hard, -_log1m_exp(log_probs), 0).sum() / hard.sum().clamp(min=1)
+    return positive + negative_weight * penalty
+
+
+def _log1m_exp(log_probs: torch.Tensor) -> torch.Tensor:
+    """`log(1 − exp(x))` for x ≤ 0, with x kept away from 0, where the value would be −∞."""
+    x = log_probs.clamp(max=-torch.finfo(log_probs.dtype).eps)
+    return torch.log(-torch.expm1(x))
+
+
+def _check_square(similarity: torch.Tensor) -> None:
+    if similarity.ndim != 2 or similarity.shape[0] != similarity.shape[1] or not len(similarity):
+        raise ValueError(
+            f"similarity must be a square matrix of matched pairs (text i with video i), got {tuple(similarity.shape)}"
+        )

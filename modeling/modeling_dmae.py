@@ -1,0 +1,398 @@
+"""DMAE + TPM-CL on CLIP towers as a `PreTrainedModel` (arXiv:2309.11082; method.md)."""
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers import AutoConfig, CLIPTextModel, CLIPVisionModel
+from transformers import initialization as init
+from transformers.masking_utils import create_bidirectional_mask
+from transformers.models.clip.modeling_clip import CLIPEncoder, CLIPPreTrainedModel
+from transformers.utils import ModelOutput, logging
+
+from .configuration_dmae import DmaeConfig
+from .features import TextFeatures, VideoFeatures
+from .losses import info_nce_loss, negnce_loss
+from .similarity import dmae_similarity
+from .token_masking import AttentionTokenWeightPredictor, TokenWeightPredictor, partial_order_loss
+
+MAX_LOGIT_SCALE = 100.0
+
+
+@dataclass
+class DmaeOutput(ModelOutput):
+    """What [`DmaeModel`] returns. A texts, B videos, T tokens, F frames, D dimensions.
+
+    Args:
+        loss (`torch.FloatTensor`, *optional*, returned with `return_loss=True`): contrastive plus partial-order loss.
+        contrastive_loss (`torch.FloatTensor`, *optional*): NegNCE or InfoNCE of the similarity.
+        partial_order_loss (`torch.FloatTensor`, *optional*): TPM-CL, before `tpm_weight`.
+        logits_per_text (`torch.FloatTensor` of shape `(A, B)`, *optional*): similarity times logit scale.
+        logits_per_video (`torch.FloatTensor` of shape `(B, A)`, *optional*): its transpose.
+        sentence_embeds (`torch.FloatTensor` of shape `(A, D)`, *optional*): end-of-text embeddings, unit norm.
+        word_embeds (`torch.FloatTensor` of shape `(A, T, D)`, *optional*): token embeddings, unit norm.
+        word_weights (`torch.FloatTensor` of shape `(A, T)`, *optional*): token weights, 0 on padding.
+        frame_embeds (`torch.FloatTensor` of shape `(B, F, D)`, *optional*): frame embeddings, unit norm.
+        frame_mask (`torch.FloatTensor` of shape `(B, F)`, *optional*): frame weights, 0 on padding.
+    """
+
+    loss: torch.FloatTensor | None = None
+    contrastive_loss: torch.FloatTensor | None = None
+    partial_order_loss: torch.FloatTensor | None = None
+    logits_per_text: torch.FloatTensor | None = None
+    logits_per_video: torch.FloatTensor | None = None
+    sentence_embeds: torch.FloatTensor | None = None
+    word_embeds: torch.FloatTensor | None = None
+    word_weights: torch.FloatTensor | None = None
+    frame_embeds: torch.FloatTensor | None = None
+    frame_mask: torch.FloatTensor | None = None
+
+    @property
+    def text_features(self) -> TextFeatures:
+        return TextFeatures(self.sentence_embeds, self.word_embeds, self.word_weights)
+
+    @property
+    def video_features(self) -> VideoFeatures:
+        return VideoFeatures(self.frame_embeds, self.frame_mask)
+
+
+class FrameTransformer(nn.Module):
+    """Self-attention over a video's frames with learned positions, added to its input (CLIP4Clip's "seqTransf")."""
+
+    def __init__(self, config: DmaeConfig):
+        super().__init__()
+        self.config = copy.deepcopy(config.text_config)
+        self.config.hidden_size = config.projection_dim
+        text = config.text_config
+        self.config.intermediate_size = text.intermediate_size * config.projection_dim // text.hidden_size
+        self.config.num_hidden_layers = config.temporal_layers
+        self.config._attn_implementation = config._attn_implementation
+        self.position_embedding = nn.Embedding(config.num_frames, config.projection_dim)
+        self.encoder = CLIPEncoder(self.config)
+
+    def forward(self, frames: torch.Tensor, frame_mask: torch.Tensor) -> torch.Tensor:
+        if frames.shape[1] > self.position_embedding.num_embeddings:
+            raise ValueError(
+                f"the frame transformer has positions for {self.position_embedding.num_embeddings} frames, "
+                f"got {frames.shape[1]}"
+            )
+        positions = self.position_embedding(torch.arange(frames.shape[1], device=frames.device))
+        hidden = frames + positions.to(frames.dtype)
+        mask = create_bidirectional_mask(
+            config=self.config, inputs_embeds=hidden, attention_mask=(frame_mask > 0).long()
+        )
+        return frames + self.encoder(inputs_embeds=hidden, attention_mask=mask).last_hidden_state
+
+
+class DmaePreTrainedModel(CLIPPreTrainedModel):
+    config: DmaeConfig
+    base_model_prefix = "dmae"
+    main_input_name = "pixel_values_videos"
+    input_modalities = ("video", "text")
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, DmaeModel):
+            factor = self.config.initializer_factor
+            for projection in (module.text_projection, module.visual_projection):
+                init.normal_(projection.weight, std=projection.in_features**-0.5 * factor)
+            if self.config.learned_token_weights:
+                # Equal weights at first: the model starts as the one without them.
+                for head in (module.word_weight_head, module.frame_weight_head):
+                    init.zeros_(head.weight)
+            if self.config.learn_logit_scale:
+                init.constant_(module.logit_scale, math.log(self.config.logit_scale))
+
+
+class DmaeModel(DmaePreTrainedModel):
+    """CLIP text and vision towers compared by DMAE and trained with NegNCE and TPM-CL.
+
+    The names of the towers and projections are CLIP's, so a CLIP checkpoint loads as it is ([`DmaeModel.from_clip`]),
+    and the score needs no parameter beyond them: such a model searches zero-shot.
+    """
+
+    # A fixed scale is a number in the config; CLIP checkpoints carry one as a parameter.
+    _keys_to_ignore_on_load_unexpected = [r"^logit_scale$", r"position_ids$"]
+
+    def __init__(self, config: DmaeConfig):
+        super().__init__(config)
+        dim = config.projection_dim
+        self.text_model = CLIPTextModel._from_config(config.text_config)
+        self.vision_model = CLIPVisionModel._from_config(config.vision_config)
+        self.text_projection = nn.Linear(config.text_config.hidden_size, dim, bias=False)
+        self.visual_projection = nn.Linear(config.vision_config.hidden_size, dim, bias=False)
+        if config.temporal_layers:
+            self.frame_transformer = FrameTransformer(config)
+        if config.learned_token_weights:
+            self.word_weight_head = nn.Linear(dim, 1, bias=False)
+            self.frame_weight_head = nn.Linear(dim, 1, bias=False)
+        if config.learn_logit_scale:
+            self.logit_scale = nn.Parameter(torch.tensor(math.log(config.logit_scale)))
+        if config.tpm_predictor == "linear":
+            self.word_predictor = TokenWeightPredictor(config.num_frames, config.max_words, dim)
+            self.frame_predictor = TokenWeightPredictor(1, config.num_frames, dim)
+        elif config.tpm_predictor == "attention":
+            self.word_predictor = AttentionTokenWeightPredictor(config.num_frames, dim, config.tpm_heads)
+            self.frame_predictor = AttentionTokenWeightPredictor(1, dim, config.tpm_heads)
+        if config.tpm_predictor is not None:
+            # Its weights only choose which frames are masked, so no gradient ever reaches it (unlike the words',
+            # which also pool the text): frozen, or DDP would wait for it.
+            self.frame_predictor.requires_grad_(False)
+        self.post_init()
+
+    @classmethod
+    def from_clip(cls, pretrained_model_name_or_path, **kwargs) -> "DmaeModel":
+        """A DMAE model on the weights of any transformers CLIP checkpoint, local or on the Hub.
+
+        Args:
+            pretrained_model_name_or_path: folder or Hub id of a CLIP checkpoint.
+            kwargs: fields of [`DmaeConfig`]; the rest goes to `from_pretrained` (`dtype`, `revision`, `token`, …).
+
+        Raises:
+            ValueError: the checkpoint is not CLIP, or a frame transformer's size cannot be taken from its text tower.
+        """
+        options = {name: kwargs.pop(name) for name in list(kwargs) if name in DmaeConfig.__annotations__}
+        hub_names = ("revision", "token", "cache_dir", "local_files_only", "force_download", "subfolder")
+        hub_options = {name: kwargs[name] for name in hub_names if name in kwargs}
+        clip = AutoConfig.from_pretrained(pretrained_model_name_or_path, **hub_options)
+        if clip.model_type != "clip":
+            remedy = "use DmaeModel.from_pretrained" if clip.model_type == "dmae" else "give a CLIP checkpoint"
+            raise ValueError(
+                f"{pretrained_model_name_or_path} is a {clip.model_type!r} checkpoint, not CLIP: {remedy}"
+            )
+        towers = {
+            "text_config": clip.text_config.to_dict(),
+            "vision_config": clip.vision_config.to_dict(),
+            "projection_dim": clip.projection_dim,
+        }
+        config = DmaeConfig(**{**towers, **options})
+        verbosity = logging.get_verbosity()
+        logging.set_verbosity_error()  # the report of missing weights: the heads that CLIP does not have
+        try:
+            model, report = cls.from_pretrained(
+                pretrained_model_name_or_path, config=config, **kwargs, output_loading_info=True
+            )
+        finally:
+            logging.set_verbosity(verbosity)
+        lost = sorted(k for k in report["missing_keys"] if k.startswith(("text_", "vision_", "visual_")))
+        if lost:
+            raise ValueError(f"{pretrained_model_name_or_path} lacks {len(lost)} CLIP weights, the first {lost[0]}")
+        if config.temporal_layers:
+            model._init_frame_transformer()
+        return model
+
+    @torch.no_grad()
+    def _init_frame_transformer(self) -> None:
+        """Copies the first layers and positions of the text tower, as CLIP4Clip does."""
+        text, frames = self.config.text_config, self.frame_transformer
+        if text.hidden_size != self.config.projection_dim or self.config.temporal_layers > text.num_hidden_layers:
+            raise ValueError(
+                f"temporal_layers={self.config.temporal_layers} cannot be initialised from a text tower of "
+                f"{text.num_hidden_layers} layers of size {text.hidden_size} at projection_dim "
+                f"{self.config.projection_dim}: ask for fewer layers or 0"
+            )
+        for target, source in zip(frames.encoder.layers, self.text_model.encoder.layers):
+            target.load_state_dict(source.state_dict())
+        positions = self.text_model.embeddings.position_embedding.weight
+        if len(positions) < self.config.num_frames:
+            raise ValueError(f"CLIP has {len(positions)} positions, fewer than num_frames={self.config.num_frames}")
+        frames.position_embedding.weight.copy_(positions[: self.config.num_frames])
+
+    def get_text_features(
+        self,
+        input_ids: torch.LongTensor,
+        attention_mask: torch.Tensor | None = None,
+        word_weights: torch.Tensor | None = None,
+    ) -> TextFeatures:
+        """Embeds texts.
+
+        Args:
+            input_ids: `(A, T)` token ids. attention_mask: `(A, T)`, 0 = padding.
+            word_weights: `(A, T)` from the processor; None weighs every real token 1.
+        """
+        if input_ids.ndim != 2 or input_ids.shape[1] > self.config.text_config.max_position_embeddings:
+            raise ValueError(
+                f"input_ids must be (texts, at most {self.config.text_config.max_position_embeddings} tokens), "
+                f"got {tuple(input_ids.shape)}"
+            )
+        for name, given in {"attention_mask": attention_mask, "word_weights": word_weights}.items():
+            if given is not None and given.shape != input_ids.shape:
+                raise ValueError(f"{name} has shape {tuple(given.shape)}, but input_ids has {tuple(input_ids.shape)}")
+        output = self.text_model(input_ids=input_ids, attention_mask=attention_mask)
+        sentence_embeds = _unit(self.text_projection(output.pooler_output))
+        word_embeds = _unit(self.text_projection(output.last_hidden_state))
+        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        weights = mask.to(word_embeds.dtype)
+        if word_weights is not None:
+            weights = weights * word_weights.to(word_embeds.dtype)
+        if self.config.learned_token_weights:
+            weights = weights * _token_softmax(self.word_weight_head, word_embeds, mask)
+        return TextFeatures(sentence_embeds, word_embeds, weights)
+
+    def get_video_features(
+        self, pixel_values_videos: torch.FloatTensor, frame_mask: torch.Tensor | None = None
+    ) -> VideoFeatures:
+        """Embeds videos.
+
+        Args:
+            pixel_values_videos: `(B, F, 3, H, W)` normalised frames. frame_mask: `(B, F)`, 0 = padding.
+        """
+        if pixel_values_videos.ndim != 5:
+            raise ValueError(
+                "pixel_values_videos must be (videos, frames, channels, height, width), "
+                f"got {tuple(pixel_values_videos.shape)}"
+            )
+        batch, num_frames = pixel_values_videos.shape[:2]
+        if frame_mask is None:
+            frame_mask = pixel_values_videos.new_ones(batch, num_frames)
+        elif frame_mask.shape != (batch, num_frames):
+            raise ValueError(
+                f"frame_mask has shape {tuple(frame_mask.shape)}, but pixel_values_videos has {batch} videos of "
+                f"{num_frames} frames"
+            )
+        pixels = pixel_values_videos.flatten(0, 1).to(self.vision_model.dtype)
+        frames = self.visual_projection(self.vision_model(pixel_values=pixels).pooler_output)
+        frames = frames.unflatten(0, (batch, num_frames))
+        if self.config.temporal_layers:
+            frames = self.frame_transformer(frames, frame_mask)
+        frame_embeds = _unit(frames)
+        weights = frame_mask.to(frame_embeds.dtype)
+        if self.config.learned_token_weights:
+            weights = weights * _token_softmax(self.frame_weight_head, frame_embeds, frame_mask)
+        return VideoFeatures(frame_embeds, weights)
+
+    def similarity(
+        self, text_features: TextFeatures, video_features: VideoFeatures, *, chunk_size: int | None = None
+    ) -> torch.Tensor:
+        """DMAE scores `(A, B)` with this model's options ([`dmae_similarity`])."""
+        return dmae_similarity(
+            *text_features,
+            *video_features,
+            text_attention=self.config.textual_attention,
+            visual_attention=self.config.visual_attention,
+            neighbor_weight=self.config.neighbor_weight,
+            chunk_size=chunk_size,
+        )
+
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        pixel_values_videos: torch.FloatTensor | None = None,
+        word_weights: torch.Tensor | None = None,
+        frame_mask: torch.Tensor | None = None,
+        return_loss: bool = False,
+        *,
+        text_features: TextFeatures | None = None,
+        video_features: VideoFeatures | None = None,
+        gather: Callable[[TextFeatures, VideoFeatures], tuple[TextFeatures, VideoFeatures]] | None = None,
+        return_logits: bool = True,
+        **kwargs,
+    ) -> DmaeOutput:
+        """Scores every text against every video.
+
+        Args:
+            input_ids, attention_mask, word_weights: `(A, T)`, from the processor.
+            pixel_values_videos: `(B, F, 3, H, W)`; frame_mask: `(B, F)`, from the processor.
+            return_loss: compute the loss; text i must belong to video i.
+            text_features, video_features: in place of inputs, when already computed.
+            gather: called on the features before similarity and loss, to bring in other processes' rows.
+            return_logits: set False to get features only.
+        """
+        if text_features is None:
+            if input_ids is None:
+                raise ValueError("give input_ids or text_features")
+            text_features = self.get_text_features(input_ids, attention_mask, word_weights)
+        if video_features is None:
+            if pixel_values_videos is None:
+                raise ValueError("give pixel_values_videos or video_features")
+            video_features = self.get_video_features(pixel_values_videos, frame_mask)
+        if gather is not None:
+            text_features, video_features = gather(text_features, video_features)
+        output = DmaeOutput(**text_features._asdict(), **video_features._asdict())
+        if not (return_logits or return_loss):
+            return output
+        # Differences of similarities are magnified by the logit scale: they are taken in float32 under autocast too.
+        with torch.autocast(text_features.word_embeds.device.type, enabled=False):
+            similarity = self.similarity(_float(text_features), _float(video_features))
+            output.logits_per_text = self.scale * similarity
+            output.logits_per_video = output.logits_per_text.t()
+            if return_loss:
+                self._add_loss(output, similarity)
+        return output
+
+    @property
+    def scale(self) -> torch.Tensor | float:
+        """α, by which similarities become logits."""
+        if self.config.learn_logit_scale:
+            return self.logit_scale.exp().clamp(max=MAX_LOGIT_SCALE)
+        return self.config.logit_scale
+
+    def _add_loss(self, output: DmaeOutput, similarity: torch.Tensor) -> None:
+        config = self.config
+        if config.loss == "negnce":
+            output.contrastive_loss = negnce_loss(
+                similarity, self.scale, config.negative_margin, config.negative_weight
+            )
+        else:
+            output.contrastive_loss = info_nce_loss(similarity, self.scale)
+        output.loss = output.contrastive_loss
+        if config.tpm_predictor is not None:
+            output.partial_order_loss = self._partial_order_loss(output)
+            output.loss = output.loss + config.tpm_weight * output.partial_order_loss
+
+    def _partial_order_loss(self, output: DmaeOutput) -> torch.Tensor:
+        words, word_mask, frames, frame_mask = (
+            t.to(next(self.word_predictor.parameters()).dtype)
+            for t in (output.word_embeds, output.word_weights, output.frame_embeds, output.frame_mask)
+        )
+        sentence = output.sentence_embeds.to(words.dtype)
+        if self.config.tpm_predictor == "linear":
+            words, word_mask = _pad_to(self.config.max_words, "max_words", words, word_mask)
+            frames, frame_mask = _pad_to(self.config.num_frames, "num_frames", frames, frame_mask)
+        return partial_order_loss(
+            sentence,
+            words,
+            frames,
+            self.word_predictor,
+            self.frame_predictor,
+            word_mask=word_mask,
+            frame_mask=frame_mask,
+            threshold=self.config.tpm_threshold,
+            margin=self.config.tpm_margin,
+        )
+
+
+def _unit(embeds: torch.Tensor) -> torch.Tensor:
+    return F.normalize(embeds, dim=-1)
+
+
+def _float(features):
+    """Features in float32 (or their own float64)."""
+    return type(features)(*(t.to(torch.promote_types(t.dtype, torch.float32)) for t in features))
+
+
+def _token_softmax(head: nn.Linear, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Softmax weights `(N, L)` over the real tokens of `(N, L, D)`."""
+    logits = head(tokens).squeeze(2).float()
+    logits = logits.masked_fill(mask <= 0, torch.finfo(logits.dtype).min)
+    return (logits.softmax(dim=1) * (mask > 0)).to(tokens.dtype)
+
+
+def _pad_to(length: int, name: str, tokens: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """`(B, L, D)` and `(B, L)` padded to the length that the linear predictor was made for."""
+    missing = length - tokens.shape[1]
+    if missing < 0:
+        raise ValueError(
+            f"TPM-CL's linear predictor takes {name}={length} tokens, got {tokens.shape[1]}: raise {name} in the "
+            "config, or use tpm_predictor='attention'"
+        )
+    return F.pad(tokens, (0, 0, 0, missing)), F.pad(mask, (0, missing))
+
+
+DmaeModel.register_for_auto_class("AutoModel")
