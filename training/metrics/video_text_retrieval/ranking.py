@@ -32,6 +32,12 @@ def retrieval_metrics(similarity, text_to_video, chunk_size=1024):
     }
 
 
+def text_to_video_metrics(similarity, text_to_video, chunk_size=1024):
+    """The "t2v_" half of `retrieval_metrics`, for scores whose rows cannot be compared with each other."""
+    similarity, text_to_video = _checked(similarity, text_to_video)
+    return _summary("t2v", text_to_video_ranks(similarity, text_to_video, chunk_size))
+
+
 def text_to_video_ranks(similarity, text_to_video, chunk_size=1024):
     """Rank (from 1) of each text's own video, ties against it: `(A,)` integers."""
     ranks = np.empty(len(similarity), dtype=np.int64)

@@ -1,0 +1,53 @@
+"""Two ways of re-ranking that look at many queries at once, so their numbers stand in rows of their own: a search
+engine that answers one query at a time does not have them.
+
+Both are computed as logarithms, so that no score underflows into a tie.
+"""
+
+from collections.abc import Iterable
+
+import torch
+
+
+def dual_softmax(similarity: torch.Tensor, logit_scale: float = 100.0, chunk_size: int = 1024) -> torch.Tensor:
+    """Logarithm of (softmax over the videos) × (softmax over the texts), after CAMoE (arXiv:2109.04290, section 3.4):
+    a pair counts as far as each is the other's choice. It sees all test queries.
+
+    Args:
+        similarity: `(A, B)` scores of texts with videos.
+        logit_scale: factor before the softmax.
+
+    Returns:
+        `(A, B)` scores for both directions.
+    """
+    rows = torch.cat([(chunk * logit_scale).logsumexp(1) for chunk in similarity.split(chunk_size, 0)])
+    columns = torch.cat([(chunk * logit_scale).logsumexp(0) for chunk in similarity.split(chunk_size, 1)])
+    return (similarity * (2 * logit_scale)).sub_(rows[:, None]).sub_(columns)
+
+
+class QueryBank:
+    """Query-bank normalisation (QB-Norm, arXiv:2112.12777): a video that many queries of a bank are drawn to, a hub,
+    is scored down. The dynamic inverted softmax of its section 3.3, text to video: it changes the scores of those
+    queries only whose first video is also the first one of some query of the bank.
+
+    Args:
+        bank_scores: pieces `(n, B)` of the scores of the bank's texts with the gallery's videos.
+        temperature: the factor β before the softmax.
+    """
+
+    def __init__(self, bank_scores: Iterable[torch.Tensor], temperature: float = 20.0):
+        self.temperature = temperature
+        self.log_mass, self.is_hub = None, None
+        for scores in bank_scores:
+            mass = (scores * temperature).logsumexp(0)
+            hubs = torch.zeros(scores.shape[1], dtype=torch.bool).index_fill_(0, scores.argmax(1), True)
+            self.log_mass = mass if self.log_mass is None else torch.logaddexp(self.log_mass, mass)
+            self.is_hub = hubs if self.is_hub is None else self.is_hub | hubs
+        if self.log_mass is None:
+            raise ValueError("the query bank is empty")
+
+    def normalize(self, similarity: torch.Tensor) -> torch.Tensor:
+        """`(A, B)` scores of texts with videos, to rank each row's videos by; rows are not comparable."""
+        scaled = similarity * self.temperature
+        drawn_to_hub = self.is_hub[similarity.argmax(1)]
+        return torch.where(drawn_to_hub[:, None], scaled.sub(self.log_mass), scaled)
