@@ -51,8 +51,10 @@ class SampleStream:
         self.dataset, self.where, self.videos = dataset, where, videos
 
     def shuffle(self, seed: int, buffer_size: int = 100) -> "SampleStream":
-        """Another order for each `set_epoch`; `buffer_size` encoded videos are held in memory."""
-        return SampleStream(self.dataset.shuffle(seed=seed, buffer_size=buffer_size), self.where, self.videos)
+        """Another order for each `set_epoch`: shards are shuffled, and rows within a buffer of encoded videos."""
+        # One shard at a time: every open one holds a row group of encoded videos.
+        shuffled = self.dataset.shuffle(seed=seed, buffer_size=buffer_size, max_buffer_input_shards=1)
+        return SampleStream(shuffled, self.where, self.videos)
 
     def set_epoch(self, epoch: int) -> None:
         self.dataset.set_epoch(epoch)
