@@ -1,0 +1,160 @@
+"""`read_frames`: the frames a player would show, from any video file, decoding no more than it must."""
+
+import math
+import os
+import warnings
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from .video_pixels import FrameConverter
+from .video_seeking import FrameSeeker
+from .video_source import OpenVideo, VideoDecodeError, VideoLimits, open_video, source_name
+from .video_timeline import SAMPLINGS, Timeline, read_timeline, sample_times
+
+__all__ = ["VideoDecodeError", "VideoFrames", "VideoLimits", "read_frames"]
+
+DEFAULT_LIMITS = VideoLimits()
+
+
+@dataclass(frozen=True)
+class VideoFrames:
+    """Frames of one video.
+
+    Args:
+        frames: uint8 (F, H, W, 3), RGB, upright.
+        timestamps: float64 (F,), when each frame comes on screen, in seconds of the player's clock.
+        duration: seconds that the video stream lasts, whatever window was read.
+        fps: average frames a second; 0.0 where the file does not tell.
+        warnings: what was not as it should be (a truncated file, damaged pictures); empty for a sound file.
+    """
+
+    frames: np.ndarray
+    timestamps: np.ndarray
+    duration: float
+    fps: float
+    warnings: tuple[str, ...] = field(default=())
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+
+def read_frames(
+    source: Any,
+    num_frames: int = 12,
+    *,
+    start: float | None = None,
+    end: float | None = None,
+    size: int | None = None,
+    sampling: str = "midpoints",
+    seed: int | tuple[int, ...] | None = None,
+    threads: int | None = None,
+    limits: VideoLimits = DEFAULT_LIMITS,
+) -> VideoFrames:
+    """Reads the frames that a player shows at evenly spread moments of a video.
+
+    Args:
+        source: a path, the bytes of a file, a binary file, or a `datasets` row `{"path": ..., "bytes": ...}`.
+        num_frames: frames to return; at most so many with `sampling="per_second"`.
+        start, end: the window to sample, in seconds of the player's clock; the whole video by default. An `end`
+            after the video's own is taken as the video's own.
+        size: shortest edge of the frames in pixels, resized as Pillow's bicubic does; the video's own size by default.
+        sampling: `"midpoints"` (the middle of each of `num_frames` equal segments; a clip with fewer frames repeats
+            some), `"per_second"` (one frame a second, thinned to `num_frames` at linspace(0, n - 1), as CLIP4Clip
+            does) or `"random_segments"` (a random moment of each segment, for training).
+        seed: of the random moments; a tuple such as `(seed, epoch, index)` makes each item's own.
+        threads: decoder threads; as many as there are processors, at most 4, by default. Give 1 in worker processes.
+        limits: what a file may ask for before it is refused.
+
+    Returns:
+        `VideoFrames`. A damaged or truncated file gives the frames it still holds, with a `UserWarning` that is also
+        in `.warnings`.
+
+    Raises:
+        VideoDecodeError: the source is missing, empty, no video, over a limit, or has no frame that can be decoded.
+        ValueError: an argument makes no sense for this source.
+    """
+    name = source_name(source)
+    _check_arguments(name, num_frames, start, end, size, sampling)
+    rng = np.random.default_rng(seed) if sampling == "random_segments" else None
+    with open_video(source, limits, threads or min(os.cpu_count() or 1, 4)) as video:
+        frames = _read(video, num_frames, (start, end), FrameConverter(size), sampling, rng)
+    for message in frames.warnings:
+        warnings.warn(f"{name}: {message}", UserWarning, stacklevel=2)
+    return frames
+
+
+def _check_arguments(name: str, num_frames: int, start, end, size, sampling: str) -> None:
+    if not isinstance(num_frames, int | np.integer) or num_frames <= 0:
+        raise ValueError(f"{name}: num_frames must be a positive integer, not {num_frames!r}")
+    if size is not None and (not isinstance(size, int | np.integer) or size <= 0):
+        raise ValueError(f"{name}: size is the shortest edge in pixels, a positive integer, not {size!r}")
+    if sampling not in SAMPLINGS:
+        raise ValueError(f"{name}: sampling must be one of {', '.join(SAMPLINGS)}, not {sampling!r}")
+    for label, value in (("start", start), ("end", end)):
+        if value is not None and not (math.isfinite(value) and value >= 0):
+            raise ValueError(f"{name}: {label} must be seconds from 0 on, not {value!r}")
+    if end is not None and end <= (start or 0):
+        raise ValueError(f"{name}: end ({end} s) must come after start ({start or 0} s)")
+
+
+def _read(video: OpenVideo, num_frames: int, window, convert: FrameConverter, sampling: str, rng) -> VideoFrames:
+    timeline = read_timeline(video)
+    state = rng.bit_generator.state if rng is not None else None
+    seeker, ticks = _find(video, timeline, window, num_frames, convert, sampling, rng)
+    if seeker is None:  # the header promised more than the file holds: look at what there is, and take the same draws
+        timeline = read_timeline(video, scan=True)
+        if rng is not None:
+            rng.bit_generator.state = state
+        seeker, ticks = _find(video, timeline, window, num_frames, convert, sampling, rng)
+    if not seeker.results:
+        raise video.error("no frame could be decoded")
+    found = [_nearest(seeker.results, tick) for tick in ticks]
+    return VideoFrames(
+        frames=np.stack([pixels for _, pixels in found]),
+        timestamps=np.array([timeline.seconds(tick) for tick, _ in found]),
+        duration=float((timeline.end - timeline.first) * timeline.time_base),
+        fps=float(video.stream.average_rate or video.stream.guessed_rate or 0),
+        warnings=_complaints(video, timeline, seeker, ticks),
+    )
+
+
+def _find(video, timeline, window, num_frames, convert, sampling, rng) -> tuple[FrameSeeker | None, list[int]]:
+    begin, end = _window(video, timeline, *window)
+    ticks = [timeline.tick(moment) for moment in sample_times(begin, end, num_frames, sampling, rng)]
+    seeker = FrameSeeker(video, timeline, convert)
+    return (seeker if seeker.find(ticks) else None), ticks
+
+
+def _window(video: OpenVideo, timeline: Timeline, start: float | None, end: float | None) -> tuple[Fraction, Fraction]:
+    begin = timeline.begin_seconds if start is None else Fraction(start)
+    if begin >= timeline.end_seconds:
+        raise ValueError(
+            f"{video.name}: start ({start} s) is after the video's end ({float(timeline.end_seconds):.2f} s)"
+        )
+    finish = timeline.end_seconds if end is None else min(Fraction(end), timeline.end_seconds)
+    return begin, max(finish, begin)
+
+
+def _nearest(results: dict[int, tuple[int, np.ndarray]], tick: int) -> tuple[int, np.ndarray]:
+    """What is on screen at `tick`, or, where that could not be decoded, the closest frame that could."""
+    return results[tick] if tick in results else results[min(results, key=lambda other: abs(other - tick))]
+
+
+def _complaints(video: OpenVideo, timeline: Timeline, seeker: FrameSeeker, ticks: list[int]) -> tuple[str, ...]:
+    complaints = []
+    claimed = video.container.duration
+    if timeline.scanned and claimed and claimed / 1_000_000 > float(timeline.end_seconds) + 1:
+        complaints.append(
+            f"says it lasts {claimed / 1e6:.1f} s but its frames end at {float(timeline.end_seconds):.1f} s"
+        )
+    elif video.damage:
+        complaints.append(f"could not be read to its end ({video.damage})")
+    if seeker.failed_packets:
+        complaints.append(f"{seeker.failed_packets} damaged pictures could not be decoded")
+    missing = len({tick for tick in ticks if tick not in seeker.results})
+    if missing:
+        complaints.append(f"{missing} moments had no frame that could be decoded; their neighbours stand in")
+    return tuple(complaints)

@@ -1,0 +1,177 @@
+"""Opens whatever a caller calls a video, as data that is not trusted, and picks its video stream."""
+
+import io
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import av
+
+# Demuxers for files that hold their own footage. Playlists (HLS, concat, DASH), devices, network protocols and single
+# pictures are left out on purpose: a playlist can name any other file of the machine.
+CONTAINER_FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,gif,apng,flv,asf,ogg,mxf,dv,ivf,obu,nut,rm,"
+    "h264,hevc,mpegvideo,m4v,mjpeg,yuv4mpegpipe"
+)
+URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+://")
+
+
+class VideoDecodeError(ValueError):
+    """A source that cannot be read as a video; the message names the source and the reason."""
+
+
+@dataclass(frozen=True)
+class VideoLimits:
+    """What a file may ask for before it is refused as a decoder bomb.
+
+    Args:
+        max_pixels: largest picture, in pixels (the default admits 8K).
+        max_duration: longest video, in seconds (the default is a day).
+        max_packets: most packets that may be listed where a file has no index of its own.
+    """
+
+    max_pixels: int = 8192 * 4352
+    max_duration: float = 24 * 3600.0
+    max_packets: int = 8_000_000
+
+
+@dataclass
+class OpenVideo:
+    """An open container, its chosen video stream, and how to open it once more.
+
+    `fresh` until something was read; `damage` says why reading stopped before the end of the file.
+    """
+
+    name: str
+    target: Any
+    limits: VideoLimits
+    threads: int
+    container: Any = None
+    stream: Any = None
+    fresh: bool = False
+    damage: str | None = None
+
+    def open(self) -> None:
+        """Opens the source from its beginning, again where it was open before."""
+        self.close()
+        if isinstance(self.target, io.BytesIO):
+            self.target.seek(0)
+        options = {"format_whitelist": CONTAINER_FORMATS, "max_pixels": str(self.limits.max_pixels)}
+        if isinstance(self.target, str):
+            options["protocol_whitelist"] = "file"
+        self.container = av.open(self.target, metadata_errors="replace", options=options)
+        self.stream = self._choose_stream()
+        codec = self.stream.codec_context
+        codec.options = {"max_pixels": str(self.limits.max_pixels)}
+        codec.thread_type = "AUTO"
+        codec.thread_count = self.threads
+        for other in self.container.streams:
+            if other is not self.stream:
+                other.discard = av.stream.Discard.all
+        self.fresh = True
+
+    def packets(self, *streams) -> Iterator[av.Packet]:
+        """Packets from where the container stands to its end, or to where it cannot be read further (`damage`)."""
+        self.fresh = False
+        try:
+            for packet in self.container.demux(*streams or (self.stream,)):
+                if packet.size:
+                    yield packet
+        except (av.FFmpegError, OSError) as error:
+            self.damage = getattr(error, "strerror", None) or str(error)
+
+    def close(self) -> None:
+        if self.container is not None:
+            self.container.close()
+            self.container = self.stream = None
+
+    @property
+    def time_base(self) -> Fraction:
+        return self.stream.time_base
+
+    def error(self, reason: str) -> VideoDecodeError:
+        return VideoDecodeError(f"{self.name}: {reason}")
+
+    def _choose_stream(self):
+        """The stream a player would show: never a cover picture, the largest of several."""
+        still = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
+        candidates = [s for s in self.container.streams.video if not s.disposition & still and s.codec_context]
+        if not candidates:
+            raise self.error("has no video stream (audio only, or a codec that is not supported)")
+        default = av.stream.Disposition.default
+        best = max(
+            candidates,
+            key=lambda s: (s.codec_context.width * s.codec_context.height, bool(s.disposition & default), -s.index),
+        )
+        width, height = best.codec_context.width, best.codec_context.height
+        if width * height > self.limits.max_pixels:
+            raise self.error(f"pictures of {width} x {height} exceed the limit of {self.limits.max_pixels} pixels")
+        return best
+
+
+def source_name(source: Any) -> str:
+    """How a source is called in a message."""
+    if isinstance(source, Mapping):
+        return source_name(source.get("path") or source.get("bytes"))
+    if isinstance(source, str | os.PathLike):
+        return os.fspath(source) if not isinstance(source, str) else source
+    if isinstance(source, bytes | bytearray | memoryview):
+        return f"<{len(source)} bytes>"
+    return str(getattr(source, "name", f"<{type(source).__name__}>"))
+
+
+def is_video_source(source: Any) -> bool:
+    """Whether `source` is something that [`open_video`] takes: a path, bytes, a binary file or a datasets row."""
+    if isinstance(source, Mapping):
+        return "path" in source or "bytes" in source
+    return isinstance(source, str | os.PathLike | bytes | bytearray | memoryview) or hasattr(source, "read")
+
+
+def _openable(source: Any, name: str) -> str | io.BytesIO:
+    """A path that exists, or the bytes as a file."""
+    if isinstance(source, Mapping):
+        data = source.get("bytes")
+        return _openable(data if data is not None else source.get("path"), name)
+    if isinstance(source, bytes | bytearray | memoryview):
+        if not source:
+            raise VideoDecodeError(f"{name}: is empty")
+        return io.BytesIO(source)
+    if hasattr(source, "read"):
+        data = source.read()
+        if not isinstance(data, bytes):
+            raise VideoDecodeError(f"{name}: was opened as text; open it with mode 'rb'")
+        return _openable(data, name)
+    if not isinstance(source, str | os.PathLike):
+        raise VideoDecodeError(f"{name}: expected a path, bytes, a binary file or a dict with 'path' or 'bytes'")
+    path = os.fsdecode(os.fspath(source))
+    if URL.match(path):
+        raise VideoDecodeError(f"{name}: is a URL; download it first and pass the file")
+    if not os.path.exists(path):
+        raise VideoDecodeError(f"{name}: no such file")
+    if not os.path.isfile(path):
+        raise VideoDecodeError(f"{name}: is a folder or a device; pass a video file")
+    if os.path.getsize(path) == 0:
+        raise VideoDecodeError(f"{name}: is empty")
+    return os.path.abspath(path)  # absolute, so that no part of a name reads as a protocol
+
+
+@contextmanager
+def open_video(source: Any, limits: VideoLimits, threads: int) -> Iterator[OpenVideo]:
+    """Opens `source` and closes it whatever happens; what FFmpeg raises becomes a [`VideoDecodeError`]."""
+    name = source_name(source)
+    video = OpenVideo(name, None, limits, threads)
+    try:
+        video.target = _openable(source, name)
+        video.open()
+        yield video
+    except VideoDecodeError:
+        raise
+    except (av.FFmpegError, OSError, MemoryError, OverflowError, ZeroDivisionError) as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise VideoDecodeError(f"{name}: cannot be read as a video ({reason})") from error
+    finally:
+        video.close()
