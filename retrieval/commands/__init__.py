@@ -1,0 +1,1 @@
+"""The subcommands of `dmae` that belong to the index, one module each."""

@@ -1,0 +1,41 @@
+"""Arguments that several commands share, and the objects they name."""
+
+import argparse
+
+
+def add_index(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--index", required=True, metavar="URI", help="folder of the index, or s3://bucket/name")
+    parser.add_argument(
+        "--storage-option",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="option of the object store, such as aws_endpoint=http://localhost:9000 (repeatable)",
+    )
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--model", required=True, help="folder or Hub id of a DMAE model, or of a CLIP model (zero-shot)"
+    )
+    parser.add_argument("--device", help='"cpu", "cuda", …; default: the accelerator, where there is one')
+
+
+def storage_options(args: argparse.Namespace) -> dict[str, str] | None:
+    pairs = [option.partition("=") for option in args.storage_option]
+    for key, equals, _ in pairs:
+        if not key or not equals:
+            raise ValueError(f"--storage-option takes KEY=VALUE, got {key + equals!r}")
+    return {key: value for key, _, value in pairs} or None
+
+
+def load_model(args: argparse.Namespace):
+    """The model on its device, and its processor."""
+    from accelerate import PartialState
+    from transformers.utils import logging
+
+    from dmae.modeling.loading import load_pretrained
+
+    logging.disable_progress_bar()
+    model, processor = load_pretrained(args.model)
+    return model.to(args.device or PartialState().default_device), processor

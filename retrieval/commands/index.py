@@ -1,0 +1,78 @@
+"""`dmae index FOLDER`: makes a folder of videos searchable; run again, it brings the index up to date."""
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import asdict
+from types import SimpleNamespace
+
+from .arguments import add_index, add_model, load_model, storage_options
+
+HELP = "make a folder of videos searchable; run again to bring it up to date"
+EXAMPLE = "dmae index ~/clips --model openai/clip-vit-base-patch32 --index clips.index"
+WAIT_FOR_INDEX = 600  # seconds that the other processes of a launch wait for the first to create the index
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("videos", nargs="+", metavar="FOLDER", help="folder of videos, or video files")
+    add_model(parser)
+    add_index(parser)
+    parser.add_argument(
+        "--dtype", choices=("float32", "float16", "int8"), default="float16", help="storage of a new index"
+    )
+    parser.add_argument(
+        "--merge-above", type=float, metavar="COSINE", help="new index: merge neighbouring frames this alike"
+    )
+    parser.add_argument("--batch-size", type=int, default=8, help="videos encoded at once (default: 8)")
+    parser.add_argument("--workers", type=int, default=2, help="processes that decode videos (default: 2)")
+    parser.add_argument("--prune", action="store_true", help="remove videos whose file has vanished")
+    parser.add_argument("--retry-failed", action="store_true", help="try unreadable files again")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    for name in ("batch_size", "workers"):
+        if getattr(args, name) < 1:
+            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(args, name)}")
+    index = _open_or_create(args, *load_model(args))
+    options = {name: getattr(args, name) for name in ("prune", "retry_failed", "batch_size", "workers")}
+    report = index.add(args.videos if len(args.videos) > 1 else args.videos[0], **options)
+    if args.json:
+        print(json.dumps({"index": index.uri, "videos": len(index), **asdict(report)}, ensure_ascii=False))
+    else:
+        print_report(index, report)
+    return 1 if report.failed else 0
+
+
+def _open_or_create(args: argparse.Namespace, model, processor):
+    """The index at its URI. Of several processes the first creates it, the others wait."""
+    from ..encoding import AddOptions
+    from ..index import VideoIndex
+    from ..table import VideoTable
+
+    options = storage_options(args)
+    deadline = time.monotonic() + WAIT_FOR_INDEX
+    while not VideoTable.exists(args.index, options):
+        if AddOptions().rank == 0:
+            settings = {"dtype": args.dtype, "merge_above": args.merge_above}
+            return VideoIndex.create(args.index, model, processor, storage_options=options, **settings)
+        if time.monotonic() > deadline:
+            raise ValueError(
+                f"no index at {args.index} after {WAIT_FOR_INDEX} s: the first process has not created it"
+            )
+        time.sleep(0.5)
+    return VideoIndex.open(args.index, model, processor, storage_options=options)
+
+
+def print_report(index, report) -> None:
+    """What was done, then every file that could not be read."""
+    done = f"{report.added} added, {report.updated} updated, {report.unchanged} unchanged, {report.removed} removed"
+    print(f"{index.uri}: {len(index)} videos ({done}, {len(report.failed)} failed) in {report.seconds:.1f} s")
+    if len(report.vanished) > report.removed:
+        print(f"{len(report.vanished)} videos have vanished from disk; --prune removes them from the index")
+    for path, reason in report.failed:
+        print(f"failed: {path}: {reason}", file=sys.stderr)
+
+
+command = SimpleNamespace(help=HELP, example=EXAMPLE, configure=configure, run=run)

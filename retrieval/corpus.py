@@ -1,0 +1,116 @@
+"""Which files of a corpus are new, changed, unchanged or gone, compared with what the index holds."""
+
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .errors import VideoIndexError
+from .media import find_videos
+
+HASH_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class CorpusFile:
+    """A video file and what its file system says about it (size in bytes, modification time in ns)."""
+
+    id: str
+    path: str
+    size: int
+    modified: int
+
+
+@dataclass
+class Plan:
+    """What there is to do for a corpus.
+
+    Attributes:
+        new, changed: files to encode. unchanged: how many need nothing.
+        missing: `(path, reason)` of listed files that are not there.
+        vanished: ids in the index whose file was under a scanned folder and is gone.
+    """
+
+    new: list[CorpusFile] = field(default_factory=list)
+    changed: list[CorpusFile] = field(default_factory=list)
+    unchanged: int = 0
+    missing: list[tuple[str, str]] = field(default_factory=list)
+    vanished: list[str] = field(default_factory=list)
+
+
+def make_plan(videos, known: Sequence[dict]) -> Plan:
+    """Compares files with the index.
+
+    Args:
+        videos: a folder, a file, or an iterable of either.
+        known: rows of the index with `id`, `path`, `content_hash`, `file_size`, `modified`.
+
+    Raises:
+        VideoIndexError: a single folder or file that is not there (one of several is listed as missing instead).
+    """
+    sources = [videos] if isinstance(videos, (str, os.PathLike)) else list(videos)
+    sources = [Path(os.path.abspath(os.path.expanduser(source))) for source in sources]
+    if len(sources) == 1 and not sources[0].exists():
+        raise VideoIndexError(f"no file or folder {sources[0]}: give the videos to index")
+    plan, by_path, by_id = Plan(), {row["path"]: row for row in known}, {row["id"]: row for row in known}
+    taken: dict[str, str] = {}
+    for root, path in _files(sources, plan):
+        file = _describe(root, path, by_path, by_id, taken, plan)
+        if file is not None:
+            _sort(file, by_path.get(file.path) or by_id.get(file.id), plan)
+    folders = [source for source in sources if source.is_dir()]
+    plan.vanished = [row["id"] for row in known if _is_gone(row["path"], folders)]
+    return plan
+
+
+def hash_file(path: str) -> str:
+    """Digest of a file's bytes."""
+    digest = hashlib.blake2b(digest_size=16)
+    with open(path, "rb") as file:
+        while block := file.read(HASH_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _files(sources: Iterable[Path], plan: Plan):
+    seen = set()
+    for source in sources:
+        if not source.exists():
+            plan.missing.append((str(source), "no such file"))
+        for path in find_videos(source) if source.is_dir() else [source] * source.exists():
+            if path not in seen:
+                seen.add(path)
+                yield (source if source.is_dir() else source.parent), path
+
+
+def _describe(root: Path, path: Path, by_path: dict, by_id: dict, taken: dict, plan: Plan) -> CorpusFile | None:
+    """The file with its id: the one it has in the index, else its path inside the folder, else (if taken) its whole path."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        plan.missing.append((str(path), error.strerror or str(error)))
+        return None
+    text = os.fsdecode(os.fsencode(path)).encode("utf-8", "backslashreplace").decode()
+    relative = path.relative_to(root).as_posix().encode("utf-8", "backslashreplace").decode()
+    known = by_path.get(text)
+    other = by_id.get(relative, {}).get("path") or taken.get(relative) or text
+    moved = other != text and not os.path.exists(other)
+    name = known["id"] if known else relative if other == text or moved else text
+    taken[name] = text
+    return CorpusFile(name, text, status.st_size, status.st_mtime_ns)
+
+
+def _sort(file: CorpusFile, row: dict | None, plan: Plan) -> None:
+    if row is None:
+        plan.new.append(file)
+    elif row["path"] == file.path and (row["file_size"], row["modified"]) == (file.size, file.modified):
+        plan.unchanged += 1
+    elif row["path"] == file.path and row["file_size"] == file.size and row["content_hash"] == hash_file(file.path):
+        plan.unchanged += 1
+    else:
+        plan.changed.append(file)
+
+
+def _is_gone(path: str | None, folders: Sequence[Path]) -> bool:
+    return bool(path) and any(Path(path).is_relative_to(f) for f in folders) and not os.path.exists(path)

@@ -1,0 +1,242 @@
+"""`VideoIndex`: the one object a user of the search holds."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+
+import numpy as np
+import torch
+
+from dmae.modeling.features import TextFeatures
+
+from . import encoding, query, sharing
+from .errors import VideoIndexError
+from .fingerprint import model_encoder, preprocessing_encoder
+from .rows import VideoFile, check_ids, make_rows
+from .schema import Encoder, IndexSettings
+from .scoring import ScoreOptions
+from .search import Searcher, SearchHit, SearchLimits
+from .table import VideoTable
+
+
+class VideoIndex:
+    """A transactional index of videos, searched with the exact DMAE score.
+
+    Get one from `VideoIndex.create`, `VideoIndex.open` or `VideoIndex.from_hub`. A location is a folder or an object store's
+    URI (`s3://bucket/index`, with its credentials in `storage_options`). Several processes may add and search at once.
+
+    Example:
+        >>> index = VideoIndex.create("holiday.index", model, processor)  # doctest: +SKIP
+        >>> index.add("~/clips")  # doctest: +SKIP
+        >>> index.search("a dog on a skateboard", k=5)[0].path  # doctest: +SKIP
+    """
+
+    def __init__(self, table: VideoTable, model=None, processor=None, limits: SearchLimits | None = None):
+        self.table = table
+        self.model = model
+        self.processor = processor
+        options = ScoreOptions() if model is None else ScoreOptions.of(model.config)
+        self._searcher = Searcher(table, options, limits or SearchLimits())
+
+    @classmethod
+    def create(
+        cls,
+        uri,
+        model=None,
+        processor=None,
+        *,
+        dim: int | None = None,
+        dtype: str = "float16",
+        merge_above: float | None = None,
+        overwrite: bool = False,
+        storage_options: dict | None = None,
+        limits: SearchLimits | None = None,
+    ) -> "VideoIndex":
+        """A new, empty index.
+
+        Args:
+            uri: folder or object store URI.
+            model, processor: a `DmaeModel` and its `DmaeProcessor`. Without them the index takes and answers embeddings only.
+            dim: embedding dimension where there is no model.
+            dtype: how frame embeddings are stored: "float16", "int8" (half the size) or "float32".
+            merge_above: merge neighbouring frames whose cosine is above this; None keeps every frame.
+            overwrite: replace an index that is there.
+            limits: how this process searches.
+
+        Raises:
+            VideoIndexError: an index is there already, or the location cannot be written.
+        """
+        dim = dim or (model and model.config.projection_dim)
+        if not dim:
+            raise VideoIndexError("an index without a model needs dim, the dimension of its embeddings")
+        settings = IndexSettings(
+            dim=dim, dtype=dtype, merge_above=merge_above, model=_encoder(model), preprocessing=_encoder(processor)
+        )
+        table = VideoTable.create(uri, settings, overwrite=overwrite, storage_options=storage_options)
+        return cls(table, model, processor, limits)
+
+    @classmethod
+    def open(
+        cls, uri, model=None, processor=None, *, read_only: bool = False, storage_options=None, limits=None
+    ) -> "VideoIndex":
+        """An existing index, made with this model and this preprocessing.
+
+        Raises:
+            VideoIndexError: no index there, one of a newer version, or one made with another model or preprocessing.
+        """
+        table = VideoTable.open(uri, storage_options=storage_options, read_only=read_only)
+        for what, mine in (("model", _encoder(model)), ("preprocessing", _encoder(processor))):
+            stored: Encoder = getattr(table.settings, what)
+            if mine.fingerprint and stored.fingerprint and mine.fingerprint != stored.fingerprint:
+                raise VideoIndexError(
+                    f"the index at {uri} was made with the {what} {stored}, not {mine}: "
+                    f"open it with the former, or index the videos again"
+                )
+        return cls(table, model, processor, limits)
+
+    @classmethod
+    def from_hub(cls, repo_id: str, model=None, processor=None, *, revision=None, limits=None) -> "VideoIndex":
+        """Downloads an index that `push_to_hub` shared and opens it read-only."""
+        return cls.open(sharing.download(repo_id, revision), model, processor, read_only=True, limits=limits)
+
+    @property
+    def uri(self) -> str:
+        return self.table.uri
+
+    def __len__(self) -> int:
+        return self.table.count()
+
+    def __repr__(self) -> str:
+        return f"VideoIndex({self.uri!r}, {len(self)} videos)"
+
+    def add(self, videos, **options) -> "encoding.AddReport":
+        """Encodes and adds videos: a folder (searched for video files), a file, or a list of files.
+
+        Idempotent by content: unchanged files are skipped, changed ones encoded again, vanished ones reported (removed with
+        `prune=True`). A file that cannot be read is reported and never stops the others. See `encoding.add_videos` for options.
+        """
+        return encoding.add_videos(self, videos, **options)
+
+    def add_embeddings(
+        self,
+        ids: Sequence[str],
+        frame_embeds,
+        frame_mask=None,
+        metadata: Sequence[dict | None] | None = None,
+        *,
+        frame_times=None,
+        files: Sequence[VideoFile] | None = None,
+    ) -> None:
+        """Adds videos whose embeddings are at hand, in one commit; an id that is there already is replaced.
+
+        Args:
+            ids: B distinct strings.
+            frame_embeds: `(B, F, D)` unit-norm frame embeddings, numpy or torch. F may differ between calls.
+            frame_mask: `(B, F)` 1 for frames (or their weight in the average), 0 for padding; None: all are frames.
+            metadata: B dictionaries. Plain values can be named in filters; `path` and `duration` fill the hits' fields.
+            frame_times: `(B, F)` seconds.
+            files: B `VideoFile`s, what `add` knows of the files.
+
+        Raises:
+            VideoIndexError: wrong shapes, NaN, duplicate ids. Nothing is added then.
+        """
+        rows = make_rows(
+            self.table.settings, ids, frame_embeds, frame_mask, frame_times=frame_times, files=files, metadata=metadata
+        )
+        if rows.num_rows:
+            self.table.write(rows)
+
+    def delete(self, ids: str | Sequence[str]) -> int:
+        """Deletes videos by id and returns how many were there."""
+        ids = check_ids([ids] if isinstance(ids, str) else ids)
+        before = len(self)
+        self.table.delete(ids)
+        return before - len(self)
+
+    def search(
+        self,
+        query,
+        k: int = 10,
+        *,
+        offset: int = 0,
+        where: str | Mapping | None = None,
+        min_score: float | None = None,
+    ):
+        """The k best videos for a query.
+
+        Args:
+            query: a text; an image (PIL, path) or a video (path, bytes, `VideoFrames`) to find more like it; or a list of them.
+            k: hits wanted; fewer come back where the index holds fewer. offset: hits to skip, for paging.
+            where: a filter such as `"duration < 60 AND category = 'food'"`, or a dictionary such as `{"category": "food"}`.
+            min_score: leave out hits below.
+
+        Returns:
+            a list of `SearchHit`, best first; for a list of queries a list of such lists.
+        """
+        many = isinstance(query, (list, tuple))
+        features = self.encode_query(list(query) if many else [query])
+        hits = self._searcher.search(features, k, offset=offset, where=where, min_score=min_score)
+        return hits if many else hits[0]
+
+    def search_embeddings(
+        self, sentence_embeds, word_embeds, word_weights, k: int = 10, *, offset=0, where=None, min_score=None
+    ) -> list[list[SearchHit]]:
+        """As `search`, for A queries given as features: `(A, D)`, `(A, T, D)`, `(A, T)`, numpy or torch."""
+        features = query.check_features(sentence_embeds, word_embeds, word_weights, self.table.settings.dim)
+        return self._searcher.search(features, k, offset=offset, where=where, min_score=min_score)
+
+    def encode_query(self, queries: list) -> TextFeatures:
+        """Features of a list of queries of any kind, as `search_embeddings` takes them."""
+        if self.model is None or self.processor is None:
+            raise VideoIndexError(
+                f"the index at {self.uri} was opened without a model: pass one, or use search_embeddings"
+            )
+        return query.encode_queries(self.model, self.processor, queries)
+
+    def explain(self, query_text: str, video_id: str) -> "query.Explanation":
+        """How each word of a text matches each frame of an indexed video."""
+        return query.explain(self, query_text, video_id)
+
+    def prepare(self) -> None:
+        """Loads into memory what searches need; otherwise the first two searches do."""
+        self._searcher.prepare()
+
+    def optimize(self, *, vector_index: bool | None = None) -> None:
+        """Merges small data files; builds the vector index where the index has outgrown exact search in memory."""
+        self.table.compact(force=True)
+        if vector_index or (vector_index is None and len(self) > self._searcher.limits.exact_limit):
+            self.table.build_vector_index()
+
+    def stats(self) -> dict:
+        """Sizes, provenance and how searches are answered, as plain values."""
+        settings = self.table.settings
+        stage_one = "exact, pooled vectors in memory" if self._searcher.narrows_in_memory else "Lance vector index"
+        return {
+            "uri": self.uri,
+            "videos": len(self),
+            "bytes": self.table.nbytes,
+            "version": self.table.version,
+            "columns": self.table.columns,
+            **asdict(settings),
+            "stage_one": stage_one,
+            "exact_limit": self._searcher.limits.exact_limit,
+            "candidates": self._searcher.limits.candidates,
+            "resident_bytes": self._searcher.resident_bytes,
+        }
+
+    def push_to_hub(self, repo_id: str, **options) -> str:
+        """Shares the index as a dataset repository; see `sharing.push` for options."""
+        return sharing.push(self, repo_id, **options)
+
+
+def _encoder(part) -> Encoder:
+    if part is None:
+        return Encoder()
+    return preprocessing_encoder(part) if hasattr(part, "video_processor") else model_encoder(part)
+
+
+if __name__ == "__main__":  # accelerate launch --num_processes N -m dmae.retrieval.index FOLDER --model M --index URI
+    import sys
+
+    from .cli import main
+
+    sys.exit(main(["index", *sys.argv[1:]]))

@@ -1,0 +1,22 @@
+"""Files that count as videos or images."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+VIDEO_SUFFIXES = frozenset(".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .wmv .flv .ts .m2ts .mts .3gp .ogv .gif".split())
+IMAGE_SUFFIXES = frozenset(".jpg .jpeg .png .webp .bmp .tif .tiff".split())
+
+
+def is_media(text: str) -> bool:
+    """Whether a string names an existing image or video file rather than being a text to search for."""
+    return Path(text).suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES and os.path.isfile(os.path.expanduser(text))
+
+
+def find_videos(folder: Path) -> Iterator[Path]:
+    """Video files under a folder in a stable order; hidden files and folders are left out."""
+    for parent, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES:
+                yield Path(parent, name)

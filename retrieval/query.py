@@ -1,0 +1,119 @@
+"""Queries of every kind as text features: what `search_embeddings` takes.
+
+A text is what the model makes of it. An image is a video of one frame. A video as a query stands in the place of a text: its
+frames are the words (with their weights), and their weighted mean, at unit norm, is the sentence.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.nn import functional as F
+
+from dmae.modeling.features import TextFeatures, VideoFeatures
+from dmae.modeling.video_reading import VideoFrames
+
+from .errors import VideoIndexError
+from .media import IMAGE_SUFFIXES, is_media
+
+
+def encode_queries(model, processor, queries: Sequence) -> TextFeatures:
+    """Features of A queries: `(A, D)`, `(A, T, D)`, `(A, T)` on the CPU, padded to the longest.
+
+    Raises:
+        VideoIndexError: an empty query, or one that is no text, image or video.
+    """
+    if not queries:
+        raise VideoIndexError("no query: give a text, an image or a video")
+    texts = [n for n, query in enumerate(queries) if isinstance(query, str) and not is_media(query)]
+    encoded: dict[int, TextFeatures] = {}
+    if texts:
+        features = encode_texts(model, processor, [queries[n] for n in texts])
+        encoded |= {n: TextFeatures(*(part[row : row + 1] for part in features)) for row, n in enumerate(texts)}
+    for n, query in enumerate(queries):
+        if n not in encoded:
+            encoded[n] = as_query(encode_example(model, processor, query))
+    return pad_features([encoded[n] for n in range(len(queries))])
+
+
+@torch.inference_mode()
+def encode_texts(model, processor, texts: Sequence[str]) -> TextFeatures:
+    """Features of texts, on the CPU in float32."""
+    for text in texts:
+        if not text.strip():
+            raise VideoIndexError("the query is empty: write what the video should show")
+    inputs = processor(text=list(texts), return_tensors="pt").to(model.device)
+    features = model.get_text_features(inputs["input_ids"], inputs["attention_mask"], inputs.get("word_weights"))
+    return TextFeatures(*(part.cpu().float() for part in features))
+
+
+@torch.inference_mode()
+def encode_example(model, processor, example) -> VideoFeatures:
+    """Features of one image or video, on the CPU in float32."""
+    inputs = processor(videos=[_as_video(example)], return_tensors="pt").to(model.device)
+    features = model.get_video_features(inputs["pixel_values_videos"], inputs.get("frame_mask"))
+    return VideoFeatures(*(part.cpu().float() for part in features))
+
+
+def as_query(video: VideoFeatures) -> TextFeatures:
+    """A video's features in the place of a text's."""
+    weights = video.frame_mask / video.frame_mask.sum(dim=1, keepdim=True)
+    sentence = F.normalize(torch.einsum("bf,bfd->bd", weights, video.frame_embeds), dim=-1)
+    return TextFeatures(sentence, video.frame_embeds, video.frame_mask)
+
+
+def pad_features(features: Sequence[TextFeatures]) -> TextFeatures:
+    """Single queries as one batch, words padded with weight 0."""
+    longest = max(f.word_embeds.shape[1] for f in features)
+    words = [F.pad(f.word_embeds, (0, 0, 0, longest - f.word_embeds.shape[1])) for f in features]
+    weights = [F.pad(f.word_weights, (0, longest - f.word_weights.shape[1])) for f in features]
+    return TextFeatures(torch.cat([f.sentence_embeds for f in features]), torch.cat(words), torch.cat(weights))
+
+
+def check_features(sentence_embeds, word_embeds, word_weights, dim: int) -> TextFeatures:
+    """Features given by the caller, as float32 tensors on the CPU; raises where shapes are wrong or a value is not finite."""
+    parts = [
+        torch.as_tensor(part).detach().to("cpu", torch.float32)
+        for part in (sentence_embeds, word_embeds, word_weights)
+    ]
+    sentence, words, weights = parts
+    shapes = ", ".join(str(tuple(part.shape)) for part in parts)
+    if sentence.ndim != 2 or words.ndim != 3 or weights.shape != words.shape[:2] or len(words) != len(sentence):
+        raise VideoIndexError(f"query features must have shapes (A, D), (A, T, D), (A, T), got {shapes}")
+    if sentence.shape[1] != dim or words.shape[2] != dim:
+        raise VideoIndexError(
+            f"query features have shapes {shapes}, the index has dimension {dim}: use the model it was made with"
+        )
+    if not all(torch.isfinite(part).all() for part in parts) or (weights < 0).any():
+        raise VideoIndexError("query features hold NaN, infinity or a negative weight")
+    return TextFeatures(*parts)
+
+
+def _as_video(example):
+    """What the processor takes for this example; an image becomes a video of one frame."""
+    if isinstance(example, (str, Path)):
+        path = Path(example).expanduser()
+        if not path.is_file():
+            raise VideoIndexError(f"no file {path}: give an existing image or video, or write a text")
+        if path.suffix.lower() not in IMAGE_SUFFIXES:
+            return str(path)
+        try:
+            with Image.open(path) as image:
+                return _one_frame(image)
+        except OSError as error:
+            raise VideoIndexError(f"{path} cannot be read as an image: {error}") from None
+    if isinstance(example, Image.Image):
+        return _one_frame(example)
+    if isinstance(example, np.ndarray) and example.ndim == 3:
+        return _one_frame(Image.fromarray(example))
+    if isinstance(example, (bytes, dict, VideoFrames, np.ndarray)) or hasattr(example, "read"):
+        return example
+    raise VideoIndexError(f"a query is a text, an image or a video, got {type(example).__name__}")
+
+
+def _one_frame(image: Image.Image) -> VideoFrames:
+    frames = np.asarray(image.convert("RGB"))[None]
+    return VideoFrames(frames=frames, timestamps=np.zeros(1), duration=0.0, fps=None)

@@ -1,0 +1,198 @@
+"""What a searching process keeps in memory: the pooled vectors, and the frames once they fit, in step with the table."""
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from .scoring import CandidateFrames
+from .table import VideoTable
+
+LOAD_BATCH = 4096
+FRAME_COLUMNS = ("frames", "frame_scales", "frame_weights", "nearest", "gains")
+REBUILD_ABOVE = 0.3  # share of dead slots at which the arrays are read anew
+
+
+class GrowingArray:
+    """Rows appended to one contiguous tensor. Spare room is address space that no page backs until it is written."""
+
+    def __init__(self, width: tuple[int, ...], dtype: torch.dtype):
+        self._data = torch.empty(0, *width, dtype=dtype)
+        self._length = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def reserve(self, rows: int) -> None:
+        if rows > len(self._data):
+            grown = torch.empty(rows, *self._data.shape[1:], dtype=self._data.dtype)
+            grown[: self._length] = self.rows
+            self._data = grown
+
+    def append(self, rows: torch.Tensor) -> None:
+        stop = self._length + len(rows)
+        if stop > len(self._data):
+            self.reserve(max(stop, 2 * len(self._data)))
+        self._data[self._length : stop] = rows
+        self._length = stop
+
+    @property
+    def rows(self) -> torch.Tensor:
+        return self._data[: self._length]
+
+
+class FrameStore:
+    """Frames of many videos end to end, gathered for a few of them at a time."""
+
+    def __init__(self, dim: int, dtype: str):
+        self._dim = dim
+        self._starts = GrowingArray((), torch.int64)
+        self._counts = GrowingArray((), torch.int64)
+        self._frames = GrowingArray((dim,), getattr(torch, dtype))
+        self._scales = GrowingArray((), torch.float32)
+        self._weights = GrowingArray((), torch.float32)
+        self._nearest = GrowingArray((), torch.int64)
+        self._gains = GrowingArray((), torch.float32)
+
+    def reserve(self, videos: int, frames: int) -> None:
+        for array in (self._starts, self._counts):
+            array.reserve(videos)
+        for array in (self._frames, self._weights, self._nearest, self._gains):
+            array.reserve(frames)
+
+    def append(self, batch: pa.RecordBatch | pa.Table) -> None:
+        """Adds the videos of a batch that has `FRAME_COLUMNS`."""
+        columns = {name: _flat(batch[name]) for name in FRAME_COLUMNS}
+        counts = columns["frame_weights"][1]
+        starts = counts.cumsum(0) - counts + len(self._frames)
+        self._starts.append(starts)
+        self._counts.append(counts)
+        self._frames.append(columns["frames"][0].view(-1, self._dim))
+        self._weights.append(columns["frame_weights"][0])
+        self._nearest.append(columns["nearest"][0].long())
+        self._gains.append(columns["gains"][0])
+        self._scales.append(columns["frame_scales"][0])
+
+    def gather(self, slots: torch.Tensor) -> CandidateFrames:
+        """Frames of the videos at these positions, padded to the longest of them."""
+        counts = self._counts.rows[slots]
+        positions = torch.arange(int(counts.max()))
+        real = positions < counts[:, None]
+        flat = self._starts.rows[slots][:, None] + positions * real
+        shape, flat = flat.shape, flat.view(-1)
+        embeds = self._frames.rows.index_select(0, flat).float()
+        if len(self._scales):
+            embeds *= self._scales.rows[flat][:, None]
+        return CandidateFrames(
+            embeds.view(*shape, self._dim),
+            self._weights.rows[flat].view(shape) * real,
+            self._nearest.rows[flat].view(shape),
+            self._gains.rows[flat].view(shape),
+        )
+
+    @property
+    def nbytes(self) -> int:
+        arrays = (v for v in vars(self).values() if isinstance(v, GrowingArray))
+        return sum(a.rows.numel() * a.rows.element_size() for a in arrays)
+
+
+class ResidentIndex:
+    """Row ids and pooled vectors of every video, in slots; `frames` too when asked for.
+
+    Attributes:
+        row_ids: `(N,)` int64 numpy. alive: `(N,)` bool tensor, False where the row is gone.
+        pooled: `(N, D)` float16 tensor.
+        frames: `FrameStore` or None.
+    """
+
+    def __init__(self, table: VideoTable, *, with_frames: bool):
+        self._table = table
+        self.version = None
+        self._reset(with_frames)
+
+    def _reset(self, with_frames: bool) -> None:
+        settings = self._table.settings
+        self._row_ids = GrowingArray((), torch.int64)
+        self._revisions = GrowingArray((), torch.int64)
+        self._pooled = GrowingArray((settings.dim,), torch.float16)
+        self.frames = FrameStore(settings.dim, settings.dtype) if with_frames else None
+        self.alive = torch.empty(0, dtype=torch.bool)
+
+    @property
+    def row_ids(self) -> np.ndarray:
+        return self._row_ids.rows.numpy()
+
+    @property
+    def pooled(self) -> torch.Tensor:
+        return self._pooled.rows
+
+    def sync(self) -> None:
+        """Brings the arrays in step with the table's latest version, reading only rows written since."""
+        version = self._table.version
+        if version == self.version:
+            return
+        if not len(self._row_ids):
+            self._load()
+        else:
+            self._follow()
+        self.version = version
+
+    def slots_of(self, row_ids: np.ndarray) -> torch.Tensor:
+        """Positions of the row ids that are resident."""
+        order = np.argsort(self.row_ids, kind="stable")
+        # The last slot of a row id is the live one: a changed row gets a new slot.
+        found = np.searchsorted(self.row_ids, row_ids, side="right", sorter=order) - 1
+        slots = order[np.maximum(found, 0)]
+        return torch.from_numpy(slots[self.row_ids[slots] == row_ids])
+
+    def _columns(self) -> list[str]:
+        return ["revision", "pooled", *(FRAME_COLUMNS if self.frames is not None else ())]
+
+    def _load(self) -> None:
+        count = self._table.count()
+        for array in (self._row_ids, self._revisions, self._pooled):
+            array.reserve(count)
+        for number, batch in enumerate(self._table.scan_batches(self._columns(), LOAD_BATCH)):
+            if number == 0 and self.frames is not None and batch.num_rows:
+                self.frames.reserve(count, int(_flat(batch["frame_weights"])[1].float().mean() * count * 1.05))
+            self._append(batch)
+        self.alive = torch.ones(len(self._row_ids), dtype=torch.bool)
+
+    def _follow(self) -> None:
+        now = self._table.scan(["revision"])
+        current, row_ids = now["revision"].to_numpy(), now["_rowid"].to_numpy().astype(np.int64)
+        known = self._revisions.rows.numpy()
+        self.alive = torch.from_numpy(np.isin(known, current))
+        new = row_ids[~np.isin(current, known)]
+        dead = len(known) - int(self.alive.sum())
+        if dead > REBUILD_ABOVE * len(known) + LOAD_BATCH:
+            self._reset(self.frames is not None)
+            return self._load()
+        for start in range(0, len(new), LOAD_BATCH):
+            self._append(self._table.take(new[start : start + LOAD_BATCH], self._columns()))
+        added = torch.ones(len(self._row_ids) - len(self.alive), dtype=torch.bool)
+        self.alive = torch.cat([self.alive, added])
+
+    def _append(self, batch: pa.RecordBatch | pa.Table) -> None:
+        if not batch.num_rows:
+            return
+        self._row_ids.append(torch.from_numpy(batch["_rowid"].to_numpy().astype(np.int64)))
+        self._revisions.append(torch.from_numpy(batch["revision"].to_numpy().copy()))
+        self._pooled.append(_flat(batch["pooled"])[0].view(-1, self._table.settings.dim))
+        if self.frames is not None:
+            self.frames.append(batch)
+
+
+def frames_of(batch: pa.Table, dim: int, dtype: str) -> CandidateFrames:
+    """The candidates' frames of rows just read from the table."""
+    store = FrameStore(dim, dtype)
+    store.append(batch)
+    return store.gather(torch.arange(batch.num_rows))
+
+
+def _flat(column) -> tuple[torch.Tensor, torch.Tensor]:
+    """A list column as its values end to end and the length of each list."""
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if pa.types.is_fixed_size_list(array.type):
+        return torch.from_numpy(array.flatten().to_numpy().copy()), torch.full((len(array),), array.type.list_size)
+    counts = torch.from_numpy(array.value_lengths().to_numpy().astype(np.int64))
+    return torch.from_numpy(array.flatten().to_numpy().copy()), counts
