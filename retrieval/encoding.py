@@ -13,8 +13,6 @@ import torch
 from PIL import Image
 from tqdm.auto import tqdm
 
-from dmae.modeling.frame_loader import FrameLoader
-
 from .corpus import CorpusFile, Plan, hash_file, make_plan
 from .errors import VideoIndexError
 from .failures import FailureLog
@@ -122,6 +120,8 @@ def _encode(index, todo, changed: set[str], failures: FailureLog, report: AddRep
 
 def _load(processor, todo, bad, bar, options) -> Iterator[tuple[CorpusFile, object]]:
     """Decoded files in order; a bad one is noted and left out."""
+    from dmae.modeling.frame_loader import FrameLoader
+
     num_frames = processor.video_processor.num_frames
     for item in FrameLoader([f.path for f in todo], None, num_frames=num_frames, workers=options.workers):
         if item.error is None:

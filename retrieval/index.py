@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
-import numpy as np
-import torch
 
 from dmae.modeling.features import TextFeatures
 
