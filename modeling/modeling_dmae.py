@@ -4,6 +4,7 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -117,7 +118,7 @@ class DmaeModel(DmaePreTrainedModel):
     """
 
     # A fixed scale is a number in the config; CLIP checkpoints carry one as a parameter.
-    _keys_to_ignore_on_load_unexpected = [r"^logit_scale$", r"position_ids$"]
+    _keys_to_ignore_on_load_unexpected: ClassVar[list[str]] = [r"^logit_scale$", r"position_ids$"]
 
     def __init__(self, config: DmaeConfig):
         super().__init__(config)

@@ -37,7 +37,7 @@ def dmae_similarity(
             `chunk_size² × T × F` token similarities at a time; in training each is recomputed in the backward.
 
     Returns:
-        `(A, B)` scores in the inputs' dtype. A text without words counts 0 for its words; a video without frames scores 0.
+        `(A, B)` scores in the inputs' dtype. Words or frames that are all padding count 0.
 
     Raises:
         ValueError: shapes that do not belong together. TypeError: dtypes that are not one floating dtype.
@@ -163,7 +163,7 @@ def _check_inputs(sentence_embeds, word_embeds, word_weights, frame_embeds, fram
 
 
 def check_embeds(**embeds: tuple[torch.Tensor, int]) -> None:
-    """Raises unless all share one floating dtype and one last dimension; each value is `(tensor, number of dimensions)`."""
+    """Raises unless all share one floating dtype and embedding size; a value is `(tensor, number of dimensions)`."""
     for name, (tensor, ndim) in embeds.items():
         if not isinstance(tensor, torch.Tensor) or not tensor.is_floating_point():
             kind = tensor.dtype if isinstance(tensor, torch.Tensor) else type(tensor).__name__

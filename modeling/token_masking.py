@@ -82,7 +82,7 @@ class AttentionTokenWeightPredictor(nn.Module):
 
 
 def adaptive_mask(weights: torch.Tensor, threshold: float = 0.6) -> torch.Tensor:
-    """Keeps all but the most telling tokens: those whose weights, in descending order, sum up to less than `threshold`.
+    """Keeps all but the most telling tokens: those whose weights, largest first, sum to less than `threshold`.
 
     Args:
         weights: `(B, N)`, rows sum to 1.
@@ -117,7 +117,7 @@ def partial_order_loss(
     """Ranks each pair above the same pair with its most telling tokens masked out.
 
     Args:
-        sentence_embeds: `(B, D)`; word_embeds: `(B, T, D)`; frame_embeds: `(B, F, D)`, unit norm, row i a matched pair.
+        sentence_embeds: `(B, D)`; word_embeds: `(B, T, D)`; frame_embeds: `(B, F, D)`; unit norm, row i one pair.
         word_predictor: weights of words given frames; frame_predictor: weights of frames given the sentence.
         word_mask: `(B, T)` and frame_mask `(B, F)`, 0 = padding; None: none is padded.
         threshold: τ of `adaptive_mask`.

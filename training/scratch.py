@@ -1,0 +1,128 @@
+"""A small model with a tokenizer of its own, to train from nothing on a corpus (`dmae init`)."""
+
+import argparse
+from collections.abc import Iterable
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import PreTrainedTokenizerFast
+
+from dmae.modeling import DmaeConfig, DmaeModel, DmaeProcessor, DmaeVideoProcessor
+
+from .corpora import load_samples
+
+PAD, BOS, EOS, UNK = "<|pad|>", "<|startoftext|>", "<|endoftext|>", "<|unk|>"
+
+
+def train_tokenizer(captions: Iterable[str], vocab_size: int = 2000, max_length: int = 32) -> PreTrainedTokenizerFast:
+    """A lower-casing byte-pair tokenizer in CLIP's manner: words of `captions` whole, any other text in pieces."""
+    tokenizer = Tokenizer(models.BPE(unk_token=UNK, end_of_word_suffix="</w>"))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.BPEDecoder(suffix="</w>")
+    # The end token comes last in the list, not at id 2, which CLIP's text tower reads as its legacy pooling.
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[PAD, UNK, BOS, EOS],
+        initial_alphabet=list("abcdefghijklmnopqrstuvwxyz0123456789.,'-"),
+        end_of_word_suffix="</w>",
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(captions, trainer)
+    bos, eos = tokenizer.token_to_id(BOS), tokenizer.token_to_id(EOS)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{BOS} $A {EOS}", special_tokens=[(BOS, bos), (EOS, eos)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=PAD,
+        unk_token=UNK,
+        bos_token=BOS,
+        eos_token=EOS,
+        model_max_length=max_length,
+        padding_side="right",
+    )
+
+
+def new_model(
+    captions: Iterable[str],
+    *,
+    image_size: int = 64,
+    patch_size: int = 16,
+    width: int = 128,
+    vision_layers: int = 4,
+    text_layers: int = 2,
+    num_frames: int = 8,
+    max_words: int = 32,
+    seed: int = 0,
+    **config,
+) -> tuple[DmaeModel, DmaeProcessor]:
+    """A randomly initialised CLIP-shaped DMAE model and the processor that belongs to it.
+
+    Args:
+        captions: texts whose words become the vocabulary.
+        image_size, patch_size: of the vision tower, pixels. width: of both towers and of the embeddings.
+        config: further fields of `DmaeConfig`.
+    """
+    tokenizer = train_tokenizer(captions, max_length=max_words)
+    tower = {"hidden_size": width, "intermediate_size": 4 * width, "num_attention_heads": max(1, width // 32)}
+    torch.manual_seed(seed)
+    model = DmaeModel(
+        DmaeConfig(
+            text_config=tower
+            | {
+                "num_hidden_layers": text_layers,
+                "vocab_size": len(tokenizer),
+                "max_position_embeddings": max_words,
+                "bos_token_id": tokenizer.bos_token_id,
+                "eos_token_id": tokenizer.eos_token_id,
+                "pad_token_id": tokenizer.pad_token_id,
+            },
+            vision_config=tower
+            | {"num_hidden_layers": vision_layers, "image_size": image_size, "patch_size": patch_size},
+            projection_dim=width,
+            num_frames=num_frames,
+            max_words=max_words,
+            **config,
+        )
+    )
+    video_processor = DmaeVideoProcessor(
+        size={"shortest_edge": image_size},
+        crop_size={"height": image_size, "width": image_size},
+        num_frames=num_frames,
+    )
+    return model, DmaeProcessor(video_processor, tokenizer, max_words=max_words)
+
+
+def _configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("destination", type=Path, help="folder to write the model and processor to")
+    parser.add_argument(
+        "--captions", required=True, metavar="CORPUS", help="corpus whose captions give the vocabulary"
+    )
+    parser.add_argument("--split", default="train", help="its split (default: train)")
+    for name, default in {"image-size": 64, "patch-size": 16, "width": 128, "num-frames": 8, "seed": 0}.items():
+        parser.add_argument(f"--{name}", type=int, default=default, help=f"default: {default}")
+    parser.add_argument("--vision-layers", type=int, default=4, help="default: 4")
+    parser.add_argument("--text-layers", type=int, default=2, help="default: 2")
+    parser.add_argument("--temporal-layers", type=int, default=1, help="layers of the frame transformer (default: 1)")
+
+
+def _run(args: argparse.Namespace) -> None:
+    captions = [caption for sample in load_samples(args.captions, args.split) for caption in sample.captions]
+    names = ("image_size", "patch_size", "width", "num_frames", "seed", "vision_layers", "text_layers")
+    options = {name: getattr(args, name) for name in (*names, "temporal_layers")}
+    model, processor = new_model(captions, **options)
+    model.save_pretrained(args.destination)
+    processor.save_pretrained(args.destination)
+    size = sum(parameter.numel() for parameter in model.parameters())
+    print(f"{args.destination}: {size:,} parameters, {len(processor.tokenizer):,} tokens")
+
+
+command = SimpleNamespace(
+    help="make a small untrained model with a tokenizer of its own",
+    example="dmae init runs/small --captions demo/corpus",
+    configure=_configure,
+    run=_run,
+)
