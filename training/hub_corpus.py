@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow.compute as pc
 from datasets import Dataset, IterableDataset, Value, Video, load_dataset
 from datasets.distributed import split_dataset_by_node
-from datasets.exceptions import DatasetNotFoundError
+from datasets.exceptions import DatasetNotFoundError, DatasetsError
 
 from .folder_corpus import inside
 from .samples import CAPTION_COLUMNS, VIDEO_COLUMNS, CorpusError, VideoSample, merge_rows, sample_from_row
@@ -27,14 +27,14 @@ class StoredVideo(dict):
     """`{"path", "bytes"}` of one row; the bytes are read from the dataset on disk whenever they are asked for, so
     that the samples of a corpus of any size fit in memory. Pickles as a plain dict."""
 
-    def __init__(self, dataset: Dataset, row: int, path: str | None):
+    def __init__(self, dataset: Dataset, column: str, row: int, path: str | None):
         super().__init__(path=path)
-        self._dataset, self._row = dataset, row
+        self._dataset, self._column, self._row = dataset, column, row
 
     def __missing__(self, key):
         if key != "bytes":
             raise KeyError(key)
-        return self._dataset[self._row]["video"]["bytes"]
+        return self._dataset[self._row][self._column]["bytes"]
 
     def get(self, key, default=None):
         return self[key] if key in ("path", "bytes") else default
@@ -45,16 +45,16 @@ class StoredVideo(dict):
 
 class SampleStream:
     """Samples read while they are downloaded; each pass reads anew. Rows of one video that follow each other become
-    one sample. `dataset` is the `datasets.IterableDataset` behind it, with its columns renamed to ours."""
+    one sample. `dataset` is the `datasets.IterableDataset` behind it."""
 
-    def __init__(self, dataset: IterableDataset, where: str, videos: Path | None):
-        self.dataset, self.where, self.videos = dataset, where, videos
+    def __init__(self, dataset: IterableDataset, column: str, where: str, videos: Path | None):
+        self.dataset, self.column, self.where, self.videos = dataset, column, where, videos
 
     def shuffle(self, seed: int, buffer_size: int = 100) -> "SampleStream":
         """Another order for each `set_epoch`: shards are shuffled, and rows within a buffer of encoded videos."""
         # One shard at a time: every open one holds a row group of encoded videos.
         shuffled = self.dataset.shuffle(seed=seed, buffer_size=buffer_size, max_buffer_input_shards=1)
-        return SampleStream(shuffled, self.where, self.videos)
+        return SampleStream(shuffled, self.column, self.where, self.videos)
 
     def set_epoch(self, epoch: int) -> None:
         self.dataset.set_epoch(epoch)
@@ -68,10 +68,16 @@ class SampleStream:
             raise CorpusError(f"{self.where} is empty for this process: not one video with a caption")
 
     def _rows(self) -> Iterator[VideoSample]:
-        for number, row in enumerate(self.dataset):
-            if row["video"] and not isinstance(row["video"], str) and not row["video"]["path"]:
-                row.setdefault("video_id", _digest(row["video"]["bytes"]))
-            sample = _sample(row, f"{self.where}, row {number}", self.videos)
+        rows = enumerate(self.dataset)
+        while True:
+            with _plain_errors(self.where):
+                number, row = next(rows, (None, None))
+            if row is None:
+                return
+            video = row[self.column]
+            if isinstance(video, dict) and not video["path"] and row.get("video_id") is None:
+                row["video_id"] = _digest(video["bytes"])
+            sample = _sample(row, self.column, f"{self.where}, row {number}", self.videos)
             if sample is not None:
                 yield sample
 
@@ -89,92 +95,87 @@ def load_hub(
 ) -> list[VideoSample] | SampleStream:
     """One split of a dataset with a video and a caption column; see `corpora.load_samples`."""
     where = f"{source}, split '{split}'"
-    with _plain_errors(source, split):
+    with _plain_errors(where):
         dataset = load_dataset(source, name=name, split=split, revision=revision, streaming=streaming)
-    dataset = _our_columns(dataset, where, videos)
+        dataset, column = _encoded_columns(dataset, where, videos)
     if streaming:
-        return SampleStream(split_dataset_by_node(dataset, process_index, num_processes), where, videos)
-    return _mapped_samples(dataset, where, videos)
+        return SampleStream(split_dataset_by_node(dataset, process_index, num_processes), column, where, videos)
+    return _mapped_samples(dataset, column, where, videos)
 
 
-def _mapped_samples(dataset: Dataset, where: str, videos: Path | None) -> list[VideoSample]:
-    stored = isinstance(dataset.features["video"], Video)
-    paths, sizes = _paths_and_sizes(dataset) if stored else (dataset["video"], None)
+def _mapped_samples(dataset: Dataset, column: str, where: str, videos: Path | None) -> list[VideoSample]:
+    paths, sizes = _paths_and_sizes(dataset, column)
     samples, size_of = [], {}
-    for number, row in enumerate(dataset.remove_columns("video")):
+    for number, row in enumerate(dataset.remove_columns(column)):
         path = paths[number]
-        if stored and sizes[number] is not None:
-            row["video"] = StoredVideo(dataset, number, path)
+        if sizes[number] is not None:
+            row[column] = StoredVideo(dataset, column, number, path)
             if path is None and row.get("video_id") is None:
-                row["video_id"] = _digest(row["video"]["bytes"])
+                row["video_id"] = _digest(row[column]["bytes"])
             if path is not None and size_of.setdefault(path, sizes[number]) != sizes[number]:
                 raise CorpusError(f"{where}: two different videos are both called {path!r}; add a column 'video_id'")
         else:
-            row["video"] = path
-        sample = _sample(row, f"{where}, row {number}", None if stored else videos)
+            row[column] = path
+        sample = _sample(row, column, f"{where}, row {number}", videos)
         if sample is not None:
             samples.append(sample)
     return merge_rows(samples)
 
 
-def _paths_and_sizes(dataset: Dataset) -> tuple[list, list]:
-    """Names and byte counts of the videos without reading a byte of them (None where a row has only a file)."""
-    column = dataset.data.column("video")
-    return (
-        pc.struct_field(column, "path").to_pylist(),
-        pc.binary_length(pc.struct_field(column, "bytes")).to_pylist(),
-    )
+def _paths_and_sizes(dataset: Dataset, column: str) -> tuple[list, list]:
+    """Names and byte counts of the videos without reading a byte of them (no count where a row is only a name)."""
+    values = dataset.data.column(column)
+    if not isinstance(dataset.features[column], Video):
+        return values.to_pylist(), [None] * len(values)
+    sizes = pc.binary_length(pc.struct_field(values, "bytes"))
+    return pc.struct_field(values, "path").to_pylist(), sizes.to_pylist()
 
 
-def _sample(row: dict, where: str, videos: Path | None) -> VideoSample | None:
-    row = {column: value for column, value in row.items() if value is not None or column in ("video", "captions")}
-    if isinstance(row["video"], str) and videos is not None:
-        row.setdefault("video_id", row["video"])
-        row["video"] = str(videos / inside(row["video"], where))
+def _sample(row: dict, column: str, where: str, videos: Path | None) -> VideoSample | None:
+    if isinstance(row[column], str) and videos is not None:
+        row["video_id"] = row.get("video_id") or row[column]
+        row[column] = str(videos / inside(row[column], where))
     sample = sample_from_row(row, where)
     if sample is None:
         logger.warning("%s: a video without a caption is left out", where)
     return sample
 
 
-def _our_columns(dataset: Dataset | IterableDataset, where: str, videos: Path | None):
-    """The dataset with the columns `video` (encoded) and `captions`, and those of the others that it has."""
+def _encoded_columns(dataset: Dataset | IterableDataset, where: str, videos: Path | None):
+    """The dataset with the columns that we read, videos still encoded, and the name of the video column."""
     columns = dataset.column_names or list(next(iter(dataset), {}))
     if not columns:
         raise CorpusError(f"{where} is empty")
-    found = {}
-    for ours, names in (("video", VIDEO_COLUMNS), ("captions", CAPTION_COLUMNS)):
-        found[ours] = next((column for column in names if column in columns), None)
-        if found[ours] is None:
+    found = [next((name for name in names if name in columns), None) for names in (VIDEO_COLUMNS, CAPTION_COLUMNS)]
+    for name, names in zip(found, (VIDEO_COLUMNS, CAPTION_COLUMNS)):
+        if name is None:
             raise CorpusError(f"{where}: no column {' or '.join(map(repr, names))}; it has {', '.join(columns)}")
-    dataset = dataset.select_columns([*found.values(), *(column for column in OTHER_COLUMNS if column in columns)])
-    dataset = dataset.rename_columns({theirs: ours for ours, theirs in found.items() if theirs != ours})
-    if (
-        dataset.features is not None
-        and isinstance(dataset.features["video"], Value)
-        and "string" in dataset.features["video"].dtype
-    ):
+    video = found[0]
+    feature = (dataset.features or {}).get(video)
+    if isinstance(feature, Value) and "string" in feature.dtype:
         if videos is None:
-            raise CorpusError(
-                f"{where}: the column '{found['video']}' holds file names; give the folder of the videos"
-            )
-        return dataset
-    return dataset.cast_column("video", Video(decode=False))
+            raise CorpusError(f"{where}: the column '{video}' holds file names; give the folder of the videos")
+    else:  # before anything else touches the rows: whatever comes first would decode them
+        dataset = dataset.cast_column(video, Video(decode=False))
+    return dataset.select_columns([*found, *(name for name in OTHER_COLUMNS if name in columns)]), video
 
 
 @contextmanager
-def _plain_errors(source: str, split: str):
+def _plain_errors(where: str):
+    """The libraries' errors as one line each."""
     try:
         yield
+    except CorpusError:
+        raise
     except DatasetNotFoundError as error:
         raise CorpusError(
-            f"{source!r} is neither a folder here nor a dataset that can be read on the Hub ({_line(error)}); "
-            "check the name, and for a private or gated one run `hf auth login`"
+            f"{where}: neither a folder here nor a dataset that can be read on the Hub ({_line(error)}); check the "
+            "name, and for a private or gated one run `hf auth login`"
         ) from error
     except ConnectionError as error:
-        raise CorpusError(f"{source}: the Hub cannot be reached ({_line(error)})") from error
-    except (ValueError, FileNotFoundError) as error:
-        raise CorpusError(f"{source}, split '{split}': {_line(error)}") from error
+        raise CorpusError(f"{where}: the Hub cannot be reached ({_line(error)})") from error
+    except (ValueError, OSError, DatasetsError) as error:
+        raise CorpusError(f"{where}: {_line(error)}") from error
 
 
 def _line(error: Exception) -> str:

@@ -50,9 +50,11 @@ def sample_from_row(row: Mapping, where: str) -> VideoSample | None:
     """The sample in one row of a table: a video column, a caption column, and `video_id`, `start`, `end`,
     `hard_negatives` where there are any. None for a row without captions. `where` names the row in errors."""
     video = _first(row, VIDEO_COLUMNS, where, "a video")
-    captions = caption_tuple(_first(row, CAPTION_COLUMNS, where, "a caption"), where)
+    captions = caption_tuple(_first(row, CAPTION_COLUMNS, where, "a caption") or (), where)
     if not captions:
         return None
+    if not video:
+        raise CorpusError(f"{where}: a caption without a video")
     path = video.get("path") if isinstance(video, Mapping) else video
     start, end = _seconds(row, "start", where), _seconds(row, "end", where)
     video_id = row.get("video_id") or path
@@ -106,11 +108,8 @@ def _name(sample: VideoSample) -> str:
 
 def _first(row: Mapping, columns: tuple[str, ...], where: str, what: str):
     for column in columns:
-        if row.get(column) is not None:
+        if column in row:
             return row[column]
-    present = [column for column in columns if column in row]
-    if present:
-        raise CorpusError(f"{where}: the column '{present[0]}' is empty")
     raise CorpusError(f"{where}: no column with {what} ({', '.join(columns)}); there is {', '.join(map(str, row))}")
 
 

@@ -7,7 +7,7 @@ import pickle
 from pathlib import Path
 
 import pytest
-from datasets import Dataset, DatasetDict
+from datasets import Audio, Dataset, DatasetDict, Features, Value, Video, load_dataset
 
 from dmae.training.corpora import CorpusError, HardNegative, VideoSample, load_samples
 
@@ -44,7 +44,7 @@ def parquet(tmp_path):
             "audio": [{"path": None, "bytes": b"sound"} for _ in rows],
             "caption": [caption for _, caption in rows],
         }
-    )
+    ).cast(Features({"video": Video(), "audio": Audio(), "caption": Value("string")}))
     (tmp_path / "corpus").mkdir()
     for shard in range(2):
         data.shard(2, shard, contiguous=True).to_parquet(tmp_path / "corpus" / f"test-0000{shard}-of-00002.parquet")
@@ -97,6 +97,7 @@ def test_moments_of_one_file_are_samples_of_their_own(tmp_path):
     [
         ([{"video": "gone.mp4", "caption": "x"}, {"video": "a.mp4", "caption": "y"}], "without a video: 1 of 2"),
         ([{"caption": "x"}], r"row 1: no column with a video \(video, file_name\); there is caption"),
+        ([{"video": None, "caption": "x"}], "row 1: a caption without a video"),
         ([{"video": "a.mp4", "title": "x"}], "row 1: no column with a caption"),
         ([{"video": "a.mp4", "captions": [3]}], "row 1: captions must be a text or a list of texts"),
         ([{"video": "../a.mp4", "caption": "x"}], "must be relative and stay inside its folder"),
@@ -107,6 +108,7 @@ def test_moments_of_one_file_are_samples_of_their_own(tmp_path):
         ([{"video": "a.mp4", "caption": "x", "end": "late"}], "'end' must be seconds, not 'late'"),
         ([{"video": "a.mp4", "caption": "x", "hard_negatives": ["y"]}], "hard_negatives must be a list of"),
         ([], "is empty: not one video with a caption"),
+        ([{"video": "a.mp4", "caption": None}], "is empty: not one video with a caption"),
         ([{"video": "a.mp4", "captions": []}], "is empty: not one video with a caption"),
     ],
 )  # fmt: skip
@@ -215,7 +217,7 @@ def test_parquet_with_two_videos_of_one_name(tmp_path):
 
 @pytest.mark.parametrize("streaming", [False, True])
 def test_a_cut_off_parquet_file_is_one_line(parquet, streaming):
-    file = sorted(Path(parquet).iterdir())[0]
+    file = sorted(Path(parquet).iterdir())[-1]
     file.write_bytes(file.read_bytes()[:200])
     with pytest.raises(CorpusError, match="test") as error:
         list(load_samples(parquet, "test", streaming=streaming))
@@ -231,8 +233,6 @@ def test_local_streams_are_shared_out(folder):
 
 def test_the_datasets_library_reads_the_same_folder(tmp_path):
     """Our reading of the videofolder convention is datasets' own."""
-    from datasets import Video, load_dataset
-
     for split in ("train", "test"):
         touch(tmp_path / split, "a.mp4")
         write_jsonl(tmp_path / split / "metadata.jsonl", [{"file_name": "a.mp4", "captions": [split, "x"]}])
