@@ -1,0 +1,259 @@
+"""The training loop: batches in, checkpoints, metrics and a model out."""
+
+import json
+import logging
+import math
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from itertools import islice
+from pathlib import Path
+
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+
+from .checkpoints import CheckpointStore, Position, flush_folder, publish_files
+from .collation import PairBatch, to_device
+from .config import TrainConfig, save_config
+from .corpora import load_samples
+from .data_loading import make_batches
+from .distributed import average_gradients, gather_features, gather_objects, highest
+from .evaluation import evaluate_model
+from .frame_source import Normalizer
+from .grad_cache import cached_backward
+from .initialisation import load_model
+from .interruption import StopRequest
+from .optimization import learning_rates, make_optimizer, make_scheduler
+from .tracking import Tracking
+
+CONFIG_FILE = "train_config.yaml"
+BAD_BATCH_FILE = "bad_batch.json"
+
+logger = logging.getLogger(__name__)
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on: one line that says why and where the details are."""
+
+
+def train(config: TrainConfig) -> dict:
+    """Trains a model as configured, and keeps it in `config.output_dir` with its processor (the best by
+    `config.best_metric` where there is an evaluation split, else the last).
+
+    Returns:
+        "model_dir", "metrics" (of the best evaluation, or the last losses), "step", "seconds".
+
+    Raises:
+        ValueError / OSError: a configuration, corpus or checkpoint that cannot be used; one line each.
+        TrainingError: the loss is no longer a number. KeyboardInterrupt: stopped by a signal, after saving.
+    """
+    config.check()
+    accelerator = Accelerator(
+        mixed_precision=config.mixed_precision,
+        cpu=config.cpu,
+        log_with=config.trackers or None,
+        project_dir=config.output_dir,
+        step_scheduler_with_optimizer=False,
+    )
+    set_seed(config.seed, deterministic=config.deterministic)
+    model, processor = load_model(config)
+    eval_samples = load_eval_samples(config)
+    batches = make_batches(config, processor, accelerator)
+    set_seed(config.seed, device_specific=True)
+    return Trainer(config, accelerator, model, processor, batches, eval_samples).run()
+
+
+def load_eval_samples(config: TrainConfig) -> list | None:
+    if config.eval_split is None:
+        return None
+    other = config.eval_dataset is not None
+    places = {} if other else {"videos": config.videos, "annotations": config.annotations}
+    return load_samples(config.eval_dataset or config.dataset, config.eval_split, missing=config.missing, **places)
+
+
+class Trainer:
+    """One run. `model`, `optimizer` and `scheduler` are as Accelerate prepared them."""
+
+    def __init__(self, config: TrainConfig, accelerator: Accelerator, model, processor, batches, eval_samples):
+        self.config, self.accelerator, self.processor = config, accelerator, processor
+        self.batches, self.eval_samples = batches, eval_samples
+        self.folder = Path(config.output_dir)
+        self.total_steps = config.max_steps or batches.total(config.epochs, config.gradient_accumulation_steps)
+        if config.compile:
+            model.compile()
+        self.model = accelerator.prepare(model)
+        self.optimizer = accelerator.prepare(make_optimizer(self.model, config))
+        self.scheduler = make_scheduler(self.optimizer, config, self.total_steps)
+        accelerator.register_for_checkpointing(self.scheduler)
+        self.normalize = Normalizer(processor.video_processor)
+        self.store = CheckpointStore(accelerator, self.folder / "checkpoints", config)
+        self.position = Position()
+        self.losses, self.last_saved = {}, None
+
+    def run(self) -> dict:
+        began = time.monotonic()
+        self._resume()
+        if self.accelerator.is_main_process:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            save_config(self.config, self.folder / CONFIG_FILE)
+        self.tracking = Tracking(self.accelerator, self.folder, self.config, self.total_steps, self.position.step)
+        try:
+            with StopRequest() as stop:
+                while not self.finished:
+                    self._epoch(stop)
+            self._finish()
+        finally:
+            self.tracking.close()
+        return {
+            "model_dir": str(self.folder),
+            "metrics": self.position.best_metrics or self.losses,
+            "step": self.position.step,
+            "seconds": time.monotonic() - began,
+        }
+
+    @property
+    def finished(self) -> bool:
+        return self.position.step >= self.total_steps
+
+    def _resume(self) -> None:
+        checkpoint = self.store.find(self.config.resume)
+        if checkpoint is not None:
+            self.position = self.store.load(checkpoint)
+            self.last_saved = self.position.step
+            logger.info("continuing from %s", checkpoint)
+
+    def _epoch(self, stop: StopRequest) -> None:
+        groups = self._groups(self.batches.epoch(self.position.epoch, self.position.batch))
+        for group in groups:
+            began = time.monotonic()
+            values = self._step(group)
+            self.position.step += 1
+            self.position.batch += len(group)
+            self._report(values, group, time.monotonic() - began)
+            if highest(stop.received or 0, self.accelerator.device):
+                self._save_checkpoint()
+                raise KeyboardInterrupt(
+                    f"stopped at step {self.position.step}; the same command continues from {self.store.folder}"
+                )
+            if self.finished:
+                break
+            if self.config.eval_every > 0 and self.position.step % self.config.eval_every == 0:
+                self._evaluate()
+            if self.config.checkpoint_every and self.position.step % self.config.checkpoint_every == 0:
+                self._save_checkpoint()
+        else:
+            self.position.epoch, self.position.batch = self.position.epoch + 1, 0
+            if self.config.eval_every == 0:
+                self._evaluate()
+            self._save_checkpoint()
+
+    def _groups(self, batches: Iterator[PairBatch]) -> Iterator[list[PairBatch]]:
+        """The batches of one optimizer step after the other."""
+        while group := list(islice(batches, self.config.gradient_accumulation_steps)):
+            yield group
+
+    def _step(self, group: list[PairBatch]) -> dict[str, float]:
+        """One optimizer step on the mean loss of the batches."""
+        values = {}
+        for number, batch in enumerate(group, 1):
+            if not len(batch):
+                raise TrainingError("not one video of a process's share of a batch can be decoded: see the warnings")
+            output = self._backward(batch, 1 / len(group), synchronise=number == len(group))
+            for name in ("loss", "contrastive_loss", "partial_order_loss"):
+                if output[name] is not None:
+                    values[name] = values.get(name, 0.0) + output[name].item() / len(group)
+        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.max_grad_norm)
+        values["grad_norm"] = float(norm) if norm is not None else 0.0
+        # With a scaler, infinite gradients are its own business: it skips the step and lowers the scale.
+        if not math.isfinite(values["loss"]) or not (math.isfinite(values["grad_norm"]) or self.accelerator.scaler):
+            self._stop_on_bad_batch(group, values)
+        values.update(learning_rates(self.optimizer))
+        self.optimizer.step()
+        if not self.accelerator.optimizer_step_was_skipped:
+            self.scheduler.step()
+        self.optimizer.zero_grad()
+        return values
+
+    def _backward(self, batch: PairBatch, scale: float, synchronise: bool):
+        """Adds one batch's gradients; the loss sees the rows of all processes."""
+        accelerator, device = self.accelerator, self.accelerator.device
+        if self.config.micro_batch_size:
+            with accelerator.no_sync(self.model):
+                output = cached_backward(
+                    self.model,
+                    batch.inputs,
+                    self.config.micro_batch_size,
+                    prepare=lambda piece: to_device(piece, device, self.normalize),
+                    gather=gather_features,
+                    backward=accelerator.backward,
+                    scale=scale,
+                )
+            if synchronise:
+                average_gradients(self.model)
+            return output
+        inputs = to_device(batch.inputs, device, self.normalize)
+        with nullcontext() if synchronise else accelerator.no_sync(self.model):
+            output = self.model(**inputs, gather=gather_features, return_loss=True)
+            accelerator.backward(output.loss * scale)
+        return output
+
+    def _report(self, values: dict[str, float], group: list[PairBatch], seconds: float) -> None:
+        self.tracking.advance(values["loss"])
+        if self.position.step % self.config.log_every == 0 or self.finished:
+            rows = sum(map(len, group)) * self.accelerator.num_processes
+            epoch = {"epoch": self.position.epoch, "samples_per_second": rows / seconds}
+            self.tracking.log(self.position.step, {**values, **epoch})
+            self.losses = values
+
+    def _save_checkpoint(self) -> None:
+        if self.last_saved != self.position.step:
+            self.store.save(self.position)
+            self.last_saved = self.position.step
+
+    def _evaluate(self) -> None:
+        """Measures the model, and keeps it where it is the best so far."""
+        if self.eval_samples is None:
+            return
+        model = self.accelerator.unwrap_model(self.model)
+        options = {"batch_size": self.config.eval_batch_size, "workers": max(1, self.config.num_workers)}
+        show = self.config.progress and self.accelerator.is_main_process
+        metrics = evaluate_model(model, self.processor, self.eval_samples, progress=show, **options)
+        model.train()
+        self.tracking.log(self.position.step, metrics)
+        best = self.config.best_metric
+        if best not in metrics:
+            raise TrainingError(f"best_metric={best}: the evaluation gives {', '.join(metrics)}")
+        self.position.evaluated = self.position.step
+        if not self.position.best_metrics or metrics[best] >= self.position.best_metrics[best]:
+            self.position.best_metrics = metrics
+            self._save_model()
+
+    def _finish(self) -> None:
+        if self.eval_samples is None:
+            self._save_model()
+        elif self.position.evaluated != self.position.step:
+            self._evaluate()
+        self._save_checkpoint()
+
+    def _save_model(self) -> None:
+        state = self.accelerator.get_state_dict(self.model)
+        if self.accelerator.is_main_process:
+            unfinished = self.folder / ".unfinished-model"
+            self.accelerator.unwrap_model(self.model).save_pretrained(unfinished, state_dict=state)
+            self.processor.save_pretrained(unfinished)
+            flush_folder(unfinished)
+            publish_files(unfinished, self.folder)
+        self.accelerator.wait_for_everyone()
+
+    def _stop_on_bad_batch(self, group: list[PairBatch], values: dict[str, float]) -> None:
+        rows = [list(zip(batch.video_ids, batch.captions)) for batch in group]
+        everyone = gather_objects(rows)
+        path = self.folder / BAD_BATCH_FILE
+        if self.accelerator.is_main_process:
+            record = {"step": self.position.step + 1, "epoch": self.position.epoch, "processes": everyone}
+            numbers = {name: str(value) for name, value in values.items()}
+            path.write_text(json.dumps({**record, **numbers}, indent=1), encoding="utf-8")
+        raise TrainingError(
+            f"step {self.position.step + 1}: the loss is {values['loss']}, the gradient norm {values['grad_norm']}; "
+            f"the videos and captions of the batch are in {path}; the last checkpoint is whole"
+        )

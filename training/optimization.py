@@ -1,0 +1,61 @@
+"""The paper's optimizer and schedule: AdamW, a learning rate for CLIP and one for new modules, cosine with warm-up."""
+
+import torch
+from torch import nn
+from transformers import get_cosine_schedule_with_warmup
+
+from .config import TrainConfig
+
+# DmaeModel keeps CLIP's names, so these are exactly what a CLIP checkpoint brings.
+CLIP_PREFIXES = ("text_model.", "vision_model.", "text_projection.", "visual_projection.")
+
+
+def is_clip_parameter(name: str) -> bool:
+    """Whether a parameter of a DmaeModel comes from CLIP (also under the name that a wrapper gives it)."""
+    bare = name.removeprefix("module.").removeprefix("_orig_mod.")
+    return bare.startswith(CLIP_PREFIXES)
+
+
+def parameter_groups(model: nn.Module, config: TrainConfig) -> list[dict]:
+    """Four groups: CLIP and new modules, each with and without weight decay (none on biases, norms and scalars)."""
+    groups = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            groups.setdefault((is_clip_parameter(name), parameter.ndim >= 2), []).append(parameter)
+    return [
+        {
+            "name": f"{'clip' if clip else 'new'}{'' if decays else '_no_decay'}",
+            "params": parameters,
+            "lr": config.clip_learning_rate if clip else config.learning_rate,
+            "weight_decay": config.weight_decay if decays else 0.0,
+        }
+        for (clip, decays), parameters in sorted(groups.items(), reverse=True)
+    ]
+
+
+def freeze_clip(model: nn.Module) -> None:
+    for name, parameter in model.named_parameters():
+        if is_clip_parameter(name):
+            parameter.requires_grad_(False)
+
+
+def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(
+        parameter_groups(model, config),
+        betas=(config.adam_beta1, config.adam_beta2),
+        eps=config.adam_epsilon,
+        fused=True,
+    )
+
+
+def make_scheduler(optimizer: torch.optim.Optimizer, config: TrainConfig, total_steps: int):
+    warmup = round(config.warmup_ratio * total_steps)
+    return get_cosine_schedule_with_warmup(optimizer, num_warmup_steps=warmup, num_training_steps=total_steps)
+
+
+def learning_rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:
+    """The present learning rates, `clip_learning_rate` and `learning_rate` (of new modules), where there are such."""
+    found = {}
+    for group in optimizer.param_groups:
+        found["clip_learning_rate" if group["name"].startswith("clip") else "learning_rate"] = group["lr"]
+    return found
