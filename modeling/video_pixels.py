@@ -59,7 +59,7 @@ def display_matrix(frame: av.VideoFrame) -> np.ndarray | None:
 
 
 def upright(pixels: np.ndarray, matrix: np.ndarray | None) -> np.ndarray:
-    """Turns and mirrors (H, W, 3) pixels by quarter turns, as a display matrix asks; other angles go to the nearest."""
+    """Turns and mirrors (H, W, 3) pixels by quarter turns, the closest ones to what a display matrix asks."""
     if matrix is None or not matrix.any():
         return pixels
     a, b, c, d = matrix.ravel().astype(float)
@@ -73,7 +73,7 @@ def upright(pixels: np.ndarray, matrix: np.ndarray | None) -> np.ndarray:
 
 
 def shortest_edge_size(height: int, width: int, edge: int) -> tuple[int, int]:
-    """(height, width) with the shorter side `edge` pixels long, the longer one rounded down as CLIP's processor does."""
+    """(height, width) with the shorter side `edge` long and the longer one rounded down, as in CLIP's processor."""
     if height <= width:
         return edge, max(int(edge * width / height), 1)
     return max(int(edge * height / width), 1), edge

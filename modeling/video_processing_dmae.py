@@ -1,7 +1,7 @@
 """`DmaeVideoProcessor`: any video in, `pixel_values_videos` and `frame_mask` out, without torchvision."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -38,17 +38,17 @@ class DmaeVideoProcessor(BaseVideoProcessor):
     """
 
     valid_kwargs = DmaeVideoKwargs
-    model_input_names = ["pixel_values_videos", "frame_mask"]
+    model_input_names: ClassVar = ["pixel_values_videos", "frame_mask"]
     do_sample_frames = True
     num_frames = 12
     sampling = "midpoints"
     do_convert_rgb = True
     do_resize = True
-    size = {"shortest_edge": 224}
+    size: ClassVar = {"shortest_edge": 224}
     default_to_square = False
     resample = PILImageResampling.BICUBIC
     do_center_crop = True
-    crop_size = {"height": 224, "width": 224}
+    crop_size: ClassVar = {"height": 224, "width": 224}
     do_rescale = True
     rescale_factor = 1 / 255
     do_normalize = True

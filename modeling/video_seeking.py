@@ -35,18 +35,17 @@ class FrameSeeker:
 
     def find(self, ticks: list[int]) -> bool:
         """Fills `results` for `ticks`; False where the file ends before a moment that its header says it has."""
-        for keyframe, group in groupby(sorted(set(ticks)), key=self.timeline.keyframe_before):
-            if not self._find_group(list(group), keyframe):
-                return False
-        return True
+        groups = groupby(sorted(set(ticks)), key=self.timeline.keyframe_before)
+        return all(self._find_group(list(group), keyframe) for keyframe, group in groups)
 
     def _find_group(self, ticks: list[int], keyframe: int | None) -> bool:
-        skip = self.video.stream.codec_context.name in SKIPS_NON_REFERENCE
+        run_kind = _CountedRun if self.timeline.by_count else _Run
+        skip = self.video.stream.codec_context.name in SKIPS_NON_REFERENCE and not self.timeline.by_count
         before = self.timeline.keyframe_before(keyframe - 1) if keyframe is not None else None
         # Each try reads more than the one before, which ends as soon as every frame is there.
         for position, skipping in dict.fromkeys([(keyframe, skip), (keyframe, False), (before, False), (None, False)]):
             self._go_to(position)
-            run = _Run(self, ticks, skipping)
+            run = run_kind(self, ticks, skipping)
             run.decode()
             if run.ends_early and not self.timeline.scanned:
                 return False
@@ -73,7 +72,7 @@ class _Run:
         self.ticks = ticks
         self.skip = skip
         self.waiting = deque(ticks)
-        self.latest: av.VideoFrame | None = None
+        self.latest: tuple[int, av.VideoFrame] | None = None
         self.promised: dict[int, int] = {}  # asked tick -> tick of the packet whose frame is then on screen
         self.ends_early = False
 
@@ -85,9 +84,8 @@ class _Run:
     def decode(self) -> None:
         codec = self.seeker.video.stream.codec_context
         for packet in self._plan():
-            if self.skip:
-                needed = packet.pts is None or packet.pts in self.promised.values()
-                codec.skip_frame = "DEFAULT" if needed else "NONREF"
+            needed = not self.skip or packet.pts is None or packet.pts in self.promised.values()
+            codec.skip_frame = "DEFAULT" if needed else "NONREF"
             for frame in self._frames(packet):
                 self._choose(frame)
             if not self.waiting:
@@ -95,10 +93,10 @@ class _Run:
         for frame in self._frames(None):
             self._choose(frame)
         while self.waiting and self.latest is not None:
-            self._keep(self.waiting.popleft(), self.latest)
+            self._keep(self.waiting.popleft(), *self.latest)
 
     def _plan(self) -> Iterator[av.Packet]:
-        """Packets in decoding order, from the first keyframe to the one that shows the last tick asked for."""
+        """Packets in decoding order, from the first keyframe until every frame asked for has its packet."""
         ahead: deque[av.Packet] = deque()
         last, end, complete, started = self.ticks[-1], None, False, False
         for packet in self.seeker.video.packets():
@@ -115,11 +113,9 @@ class _Run:
             if len(ahead) > LOOK_AHEAD:
                 yield ahead.popleft()
         self.ends_early = not complete and (end is None or end <= last)
-        while ahead:
-            packet = ahead.popleft()
-            yield packet
-            if complete and packet.pts is not None and packet.pts == self.promised.get(last):
-                return
+        wanted = set(self.promised.values())
+        while ahead and any(packet.pts is None or packet.pts in wanted for packet in ahead):
+            yield ahead.popleft()
 
     def _promise(self, shown: int) -> None:
         for tick in self.ticks[bisect.bisect_left(self.ticks, shown) :]:
@@ -133,17 +129,40 @@ class _Run:
             self.seeker.failed_packets += 1
             return []
 
+    def _tick(self, frame: av.VideoFrame) -> int | None:
+        return frame.pts if frame.pts is not None else frame.dts
+
     def _choose(self, frame: av.VideoFrame) -> None:
-        tick = frame.pts if frame.pts is not None else frame.dts
+        tick = self._tick(frame)
         if tick is None:
             return
         while self.waiting and tick > self.waiting[0] and self.latest is not None:
-            self._keep(self.waiting.popleft(), self.latest)
+            self._keep(self.waiting.popleft(), *self.latest)
         if self.waiting and tick <= self.waiting[0]:
-            self.latest = frame
+            self.latest = tick, frame
 
-    def _keep(self, tick: int, frame: av.VideoFrame) -> None:
-        shown = frame.pts if frame.pts is not None else frame.dts
+    def _keep(self, tick: int, shown: int, frame: av.VideoFrame) -> None:
         results = self.seeker.results
         same = next((found for found in results.values() if found[0] == shown), None)
         results[tick] = same or (shown, self.seeker.convert(frame))
+
+
+class _CountedRun(_Run):
+    """A run from the beginning in which the n-th frame to come out takes the n-th packet's time."""
+
+    def __init__(self, seeker: FrameSeeker, ticks: list[int], skip: bool):
+        super().__init__(seeker, ticks, skip)
+        self.times: deque[int] = deque()
+
+    def _plan(self) -> Iterator[av.Packet]:
+        after = 0
+        for packet in self.seeker.video.packets():
+            tick = packet.pts if packet.pts is not None else packet.dts
+            self.times.append(tick)
+            after += tick is not None and tick > self.ticks[-1]
+            yield packet
+            if after > LOOK_AHEAD:
+                return
+
+    def _tick(self, frame: av.VideoFrame) -> int | None:
+        return self.times.popleft() if self.times else None

@@ -13,10 +13,7 @@ import av
 
 # Demuxers for files that hold their own footage. Playlists (HLS, concat, DASH), devices, network protocols and single
 # pictures are left out on purpose: a playlist can name any other file of the machine.
-CONTAINER_FORMATS = (
-    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,gif,apng,flv,asf,ogg,mxf,dv,ivf,obu,nut,rm,"
-    "h264,hevc,mpegvideo,m4v,mjpeg,yuv4mpegpipe"
-)
+CONTAINER_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,gif,apng,flv,asf,ogg,mxf,dv,ivf,obu,nut,rm"
 URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+://")
 
 

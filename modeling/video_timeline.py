@@ -13,6 +13,7 @@ from .video_source import OpenVideo
 SAMPLINGS = ("midpoints", "per_second", "random_segments")
 # Two clocks that should agree may differ by a rounding; a microsecond is shorter than any frame.
 ROUNDING = Fraction(1, 1_000_000)
+SOUND_PRIMING = Fraction(1, 10)
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class Timeline:
         end: tick at which the last frame ends.
         keyframe_before: tick -> tick of the keyframe from which to decode, or None where only the beginning will do.
         scanned: whether every packet was looked at, so that `end` is known and not just claimed by a header.
+        by_count: whether the packets' times ignore that frames are reordered (H.264 in AVI), so that the n-th frame
+            to come out of the decoder takes the n-th time.
     """
 
     time_base: Fraction
@@ -34,6 +37,7 @@ class Timeline:
     end: int
     keyframe_before: Callable[[int], int | None]
     scanned: bool
+    by_count: bool = False
 
     @property
     def begin_seconds(self) -> Fraction:
@@ -67,9 +71,12 @@ def read_timeline(video: OpenVideo, scan: bool = False) -> Timeline:
     return timeline
 
 
-def _origin(video: OpenVideo) -> Fraction:
-    start = video.container.start_time
-    return Fraction(start, 1_000_000) if start is not None else Fraction(0)
+def _origin(video: OpenVideo, first: int) -> Fraction:
+    """What a player calls 0:00: where the container starts, unless it is the silent run-up of a sound encoder."""
+    shown, start = first * video.time_base, video.container.start_time
+    if start is None or len(video.container.streams) == 1 or shown - Fraction(start, 1_000_000) < SOUND_PRIMING:
+        return shown
+    return Fraction(start, 1_000_000)
 
 
 def _indexed_timeline(video: OpenVideo) -> Timeline | None:
@@ -82,15 +89,17 @@ def _indexed_timeline(video: OpenVideo) -> Timeline | None:
     delay = max(stream.start_time - index[0].timestamp, 0)
 
     def keyframe_before(tick: int) -> int | None:
+        index = video.stream.index_entries  # of the container open now: an index must not outlive its container
         position = index.search_timestamp(tick - delay, backward=True)
         return index[position].timestamp + delay if position > 0 else None
 
     first = stream.start_time
-    return Timeline(video.time_base, _origin(video), first, first + stream.duration, keyframe_before, scanned=False)
+    end = first + stream.duration
+    return Timeline(video.time_base, _origin(video, first), first, end, keyframe_before, scanned=False)
 
 
 def _scanned_timeline(video: OpenVideo) -> Timeline:
-    starts, ends, keyframes = [], [], []
+    starts, ends, keyframes, delays = [], [], [], set()
     for count, packet in enumerate(video.packets()):
         if count > video.limits.max_packets:
             raise video.error(f"holds more than {video.limits.max_packets} packets")
@@ -99,6 +108,7 @@ def _scanned_timeline(video: OpenVideo) -> Timeline:
             continue
         starts.append(tick)
         ends.append(tick + (packet.duration or 0))
+        delays.add(tick - packet.dts if packet.dts is not None else None)
         if packet.is_keyframe:
             keyframes.append(tick)
     if not starts:
@@ -111,13 +121,16 @@ def _scanned_timeline(video: OpenVideo) -> Timeline:
         position = bisect.bisect_right(keyframes, tick)
         return keyframes[position - 1] if position > 1 else None
 
-    timeline = Timeline(video.time_base, _origin(video), starts[0], end, keyframe_before, scanned=True)
+    # One and the same delay for all packets of a stream that is reordered: nobody wrote down the presentation times.
+    by_count = video.stream.codec_context.has_b_frames and len(delays) == 1 and len(starts) > 1
+    origin = _origin(video, starts[0])
     video.open()
-    return timeline
+    keyframe = (lambda tick: None) if by_count else keyframe_before
+    return Timeline(video.time_base, origin, starts[0], end, keyframe, scanned=True, by_count=by_count)
 
 
 def _last_duration(video: OpenVideo, starts: list[int]) -> int:
-    """Ticks the last frame stays, where its packet does not say: as long as the others do, else one frame of the rate."""
+    """Ticks the last frame stays where its packet does not say: as long as the others, else one frame of the rate."""
     if len(starts) > 1:
         return max(int(np.median(np.diff(starts))), 1)
     rate = video.stream.average_rate or video.stream.guessed_rate
