@@ -1,0 +1,238 @@
+"""A model card written from a training run: what the model was trained on, how well it does, and how to make it again.
+
+The card names its repository `REPO_PLACEHOLDER` until the model is pushed.
+"""
+
+import os
+import platform
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+import yaml
+from huggingface_hub import EvalResult, ModelCardData
+
+from dmae.modeling import DmaeConfig
+
+from .adapters import BENCHMARKS
+from .config import TrainConfig
+
+REPO_PLACEHOLDER = "YOUR_NAME/YOUR_MODEL"
+PACKAGES = ("dmae", "torch", "transformers", "accelerate", "datasets", "huggingface_hub", "av")
+DIRECTIONS = {"t2v": "text to video", "v2t": "video to text"}
+COLUMNS = ("R@1", "R@5", "R@10", "MdR", "MnR")
+TAGS = ["text-video-retrieval", "video-search", "dmae", "clip"]
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """What a run knows at its end.
+
+    config: what it was started with. metrics: as `evaluate_model` gives them, percent and ranks; empty without an
+    evaluation. steps: optimizer steps. seconds: wall-clock time. processes: how many trained together.
+    """
+
+    config: TrainConfig
+    metrics: dict[str, float]
+    steps: int
+    seconds: float
+    processes: int = 1
+
+    @property
+    def dataset(self) -> str:
+        return public_name(self.config.dataset)
+
+    @property
+    def eval_dataset(self) -> str:
+        return public_name(self.config.eval_dataset or self.config.dataset)
+
+    @property
+    def base_model(self) -> str | None:
+        """The Hub id of the model it started from."""
+        start = self.config.model or self.config.clip
+        return start if start and not Path(start).expanduser().exists() else None
+
+    @property
+    def command(self) -> str:
+        """What makes the model again, from the configuration that lies beside it."""
+        if self.processes == 1:
+            return "dmae train train_config.yaml"
+        return f"accelerate launch --num_processes {self.processes} -m dmae.training.train train_config.yaml"
+
+
+def save_model_card(model_dir: str | os.PathLike, config: DmaeConfig, run: TrainingRun | None = None) -> Path:
+    """Writes `README.md` into a model's folder; without a run it tells only what the model is."""
+    path = Path(model_dir) / "README.md"
+    path.write_text(model_card(config, run), encoding="utf-8")
+    return path
+
+
+def model_card(config: DmaeConfig, run: TrainingRun | None = None) -> str:
+    """The card as markdown with the Hub's YAML head, `model-index` included."""
+    sections = [f"---\n{_metadata(run).to_yaml()}\n---", "# DMAE text-video retrieval model", _what(config, run), _USE]
+    if run is not None:
+        sections += [_evaluation(run)] if run.metrics else []
+        sections += [_training(run)]
+    sections += [_versions(), _METHOD]
+    return "\n\n".join(section.strip() for section in sections) + "\n"
+
+
+def public_name(source: str) -> str:
+    """A dataset or model as others may know it: a local folder by its name alone."""
+    folder = Path(source).expanduser()
+    return folder.name if folder.is_absolute() or folder.exists() else source
+
+
+def _metadata(run: TrainingRun | None) -> ModelCardData:
+    facts = {"library_name": "transformers", "pipeline_tag": "feature-extraction", "tags": TAGS, "language": "en"}
+    if run is None:
+        return ModelCardData(**facts)
+    datasets = [name for name in (_hub_id(run.config.dataset), _hub_id(run.config.eval_dataset)) if name]
+    return ModelCardData(
+        **facts,
+        base_model=run.base_model,
+        datasets=list(dict.fromkeys(datasets)) or None,
+        model_name=REPO_PLACEHOLDER.split("/")[1],
+        eval_results=_eval_results(run) or None,
+    )
+
+
+def _hub_id(source: str | None) -> str | None:
+    """The dataset's id on the Hub, where it is one."""
+    if source in BENCHMARKS:
+        return BENCHMARKS[source].hub_id
+    is_id = source is not None and source.count("/") == 1 and source == public_name(source)
+    return source if is_id and not source.startswith((".", "~", "/")) else None
+
+
+def _eval_results(run: TrainingRun) -> list[EvalResult]:
+    source = run.config.eval_dataset or run.config.dataset
+    title = BENCHMARKS[source].title if source in BENCHMARKS else run.eval_dataset
+    return [
+        EvalResult(
+            task_type="text-video-retrieval",
+            task_name="Text-video retrieval",
+            dataset_type=_hub_id(source) or run.eval_dataset,
+            dataset_name=title,
+            dataset_split=run.config.eval_split,
+            metric_type=name,
+            metric_name=_title(name),
+            metric_value=round(float(value), 2),
+        )
+        for name, value in run.metrics.items()
+        if _is_result(name)
+    ]
+
+
+def _is_result(name: str) -> bool:
+    return "_R@" in name or name.endswith(("_MdR", "_MnR")) or name.startswith("hard_negative_accuracy")
+
+
+def _title(name: str) -> str:
+    """ "t2v_R@1" as "text to video R@1", "hard_negative_accuracy/order" as "hard negative accuracy, order"."""
+    for short, words in DIRECTIONS.items():
+        name = name.replace(f"{short}_", f"{words} ")
+    return name.replace("hard_negative_accuracy/", "hard negative accuracy, ").replace("_", " ")
+
+
+def _what(config: DmaeConfig, run: TrainingRun | None) -> str:
+    vision = config.vision_config
+    text = (
+        "A text-video search model: CLIP towers compared by dual-modal attention-enhanced similarity (DMAE) and "
+        "trained with triplet partial margin contrastive learning (TPM-CL), [arXiv:2309.11082]"
+        f"(https://arxiv.org/abs/2309.11082). Videos are read as {config.num_frames} frames of {vision.image_size} × "
+        f"{vision.image_size} pixels (patches of {vision.patch_size}), texts as at most {config.max_words} tokens; "
+        f"embeddings have {config.projection_dim} dimensions."
+    )
+    if run is not None:
+        start = f"`{run.base_model}`" if run.base_model else "random weights" if run.config.model_config else None
+        text += f" Trained on {run.dataset}" + (f", starting from {start}." if start else ".")
+    return text
+
+
+_USE = f"""
+## Use
+
+```python
+from transformers import AutoModel, AutoProcessor
+
+model = AutoModel.from_pretrained("{REPO_PLACEHOLDER}", trust_remote_code=True)
+processor = AutoProcessor.from_pretrained("{REPO_PLACEHOLDER}", trust_remote_code=True)
+
+inputs = processor(text=["a dog on a skateboard"], videos=["a.mp4", "b.mp4"], return_tensors="pt")
+scores = model(**inputs).logits_per_text  # (texts, videos): higher fits better
+```
+
+It needs torch, transformers and av. To search a folder, install `dmae`:
+`dmae index VIDEOS --model {REPO_PLACEHOLDER} --index INDEX` and
+`dmae search "a dog on a skateboard" --model {REPO_PLACEHOLDER} --index INDEX`.
+"""
+
+
+def _evaluation(run: TrainingRun) -> str:
+    metrics = run.metrics
+    counts = f"{metrics['num_videos']} videos and {metrics['num_texts']} texts" if "num_videos" in metrics else "data"
+    rows = [
+        f"| {words}{ranking} | "
+        + " | ".join(f"{metrics[f'{prefix}{short}_{column}']:.1f}" for column in COLUMNS)
+        + " |"
+        for prefix, ranking in {"": "", "dual_softmax/": ", dual softmax", "query_bank/": ", query bank"}.items()
+        for short, words in DIRECTIONS.items()
+        if f"{prefix}{short}_R@1" in metrics
+    ]
+    table = ["| search | " + " | ".join(COLUMNS) + " |", "| --- |" + " ---: |" * len(COLUMNS), *rows]
+    text = (
+        f"## Evaluation\n\nOn {run.eval_dataset}, split `{run.config.eval_split}`: {counts}. Recalls in percent.\n\n"
+    )
+    text += "\n".join(table)
+    accuracies = [
+        f"| {name.partition('/')[2] or 'all'} | {value:.1f} |"
+        for name, value in metrics.items()
+        if name.startswith("hard_negative_accuracy")
+    ]
+    if accuracies:
+        text += "\n\nHow often the right caption scores above one that is wrong in one respect:\n\n"
+        text += "\n".join(["| wrong in | accuracy % |", "| --- | ---: |", *accuracies])
+    return text
+
+
+def _training(run: TrainingRun) -> str:
+    defaults = TrainConfig().to_dict()
+    values = {name: value for name, value in run.config.to_dict().items() if value != defaults[name]}
+    for name in ("model", "clip", "tokenizer", "dataset", "eval_dataset", "videos", "annotations", "output_dir"):
+        if values.get(name):
+            values[name] = public_name(values[name])
+    settings = yaml.safe_dump(values, sort_keys=False, allow_unicode=True).strip()
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{platform.machine()} CPU"
+    many = f"{run.processes} processes" if run.processes > 1 else "one process"
+    return (
+        f"## Training\n\n{run.steps} steps in {run.seconds:.0f} s, {many} on {device}. Made again by\n\n"
+        f"```bash\n{run.command}\n```\n\nwith these settings; the rest are the defaults of `dmae`:\n\n"
+        f"```yaml\n{settings}\n```"
+    )
+
+
+def _versions() -> str:
+    found = {"Python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:  # run from a checkout
+            continue
+    return "## Versions\n\n" + ", ".join(f"{name} {number}" for name, number in found.items())
+
+
+_METHOD = """
+## Method
+
+```bibtex
+@inproceedings{jiang2023dmae,
+  title = {Dual-Modal Attention-Enhanced Text-Video Retrieval with Triplet Partial Margin Contrastive Learning},
+  author = {Jiang, Chen and others},
+  booktitle = {Proceedings of the 31st ACM International Conference on Multimedia},
+  year = {2023},
+  note = {arXiv:2309.11082}
+}
+```
+"""
