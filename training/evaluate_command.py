@@ -51,10 +51,10 @@ def run(args: argparse.Namespace) -> int:
         if getattr(args, name) is not None and getattr(args, name) < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(args, name)}")
     started = time.monotonic()
+    model, processor = _load(args)
     source = {"videos": args.videos, "annotations": args.annotations, "name": args.name, "missing": args.missing}
     samples = load_samples(args.dataset, args.split, **source)
     bank = _captions(load_samples(args.dataset, args.query_bank, **source)) if args.query_bank else ()
-    model, processor = _load(args)
     encoded = encode_samples(model, processor, samples, batch_size=args.batch_size, workers=args.workers)
     metrics = evaluate_encoded(model, processor, encoded, use_dual_softmax=args.dual_softmax, query_bank=bank)
     report = {
