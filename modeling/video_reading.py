@@ -145,16 +145,19 @@ def _nearest(results: dict[int, tuple[int, np.ndarray]], tick: int) -> tuple[int
 
 def _complaints(video: OpenVideo, timeline: Timeline, seeker: FrameSeeker, ticks: list[int]) -> tuple[str, ...]:
     complaints = []
-    claimed = video.container.duration
-    if timeline.scanned and claimed and claimed / 1_000_000 > float(timeline.end_seconds) + 1:
+    end, claimed = float(timeline.end_seconds), (video.container.duration or 0) / 1_000_000
+    if timeline.scanned and claimed > end + 1:
+        complaints.append(f"says it lasts {claimed:.1f} s but its frames end at {end:.1f} s; sampled what is there")
+    elif timeline.scanned and timeline.count < 0.95 * video.stream.frames:
         complaints.append(
-            f"says it lasts {claimed / 1e6:.1f} s but its frames end at {float(timeline.end_seconds):.1f} s"
+            f"says it has {video.stream.frames} frames but holds {timeline.count}; sampled what is there"
         )
     elif video.damage:
         complaints.append(f"could not be read to its end ({video.damage})")
-    if seeker.failed_packets:
-        complaints.append(f"{seeker.failed_packets} damaged pictures could not be decoded")
-    missing = len({tick for tick in ticks if tick not in seeker.results})
-    if missing:
-        complaints.append(f"{missing} moments had no frame that could be decoded; their neighbours stand in")
+    missing = len({tick for tick in ticks if tick not in seeker.results}) + seeker.absent
+    if seeker.failed_packets or seeker.damaged or missing:
+        complaints.append(
+            f"is damaged: {seeker.failed_packets} packets were refused, {seeker.damaged} of the frames have faults, "
+            f"and at {missing} moments a neighbouring frame stands in"
+        )
     return tuple(complaints)

@@ -13,8 +13,9 @@ from .video_timeline import Timeline
 # Packets read ahead of the decoder: more than the deepest reordering of H.264 and HEVC (16), so that what is on screen
 # when a packet's frame is replaced is known before the packet is decoded.
 LOOK_AHEAD = 20
-# Decoders that leave out a frame nothing refers to without changing any other, when told for one packet.
-SKIPS_NON_REFERENCE = frozenset({"h264", "hevc", "mpeg4", "mpeg2video", "mpeg1video"})
+# Codecs without hidden frames, whose decoders can be told to leave out one packet's frame if nothing refers to it: the
+# other frames stay bit for bit the same.
+ONE_PACKET_A_FRAME = frozenset({"h264", "hevc", "mpeg4", "mpeg2video", "mpeg1video"})
 
 Convert = Callable[[av.VideoFrame], object]
 
@@ -23,7 +24,8 @@ class FrameSeeker:
     """Finds the frame on screen at each asked tick, converting each chosen frame once, as soon as it is known.
 
     `results` maps each asked tick to `(tick of the frame, converted frame)`; a tick at which nothing could be decoded
-    is missing. `failed_packets` counts packets that the decoder refused.
+    is missing. `failed_packets` counts packets that the decoder refused, `damaged` frames that it had to patch up, and
+    `absent` asked moments whose own frame never came, so that the one before it stands in.
     """
 
     def __init__(self, video: OpenVideo, timeline: Timeline, convert: Convert):
@@ -31,7 +33,9 @@ class FrameSeeker:
         self.timeline = timeline
         self.convert = convert
         self.results: dict[int, tuple[int, object]] = {}
-        self.failed_packets = 0
+        self.failed_packets = self.damaged = self.absent = 0
+        rate = video.stream.average_rate or video.stream.guessed_rate
+        self.frame_ticks = float(1 / (rate * timeline.time_base)) if rate else 1.0
 
     def find(self, ticks: list[int]) -> bool:
         """Fills `results` for `ticks`; False where the file ends before a moment that its header says it has."""
@@ -40,7 +44,7 @@ class FrameSeeker:
 
     def _find_group(self, ticks: list[int], keyframe: int | None) -> bool:
         run_kind = _CountedRun if self.timeline.by_count else _Run
-        skip = self.video.stream.codec_context.name in SKIPS_NON_REFERENCE and not self.timeline.by_count
+        skip = self.video.stream.codec_context.name in ONE_PACKET_A_FRAME and not self.timeline.by_count
         before = self.timeline.keyframe_before(keyframe - 1) if keyframe is not None else None
         # Each try reads more than the one before, which ends as soon as every frame is there.
         for position, skipping in dict.fromkeys([(keyframe, skip), (keyframe, False), (before, False), (None, False)]):
@@ -49,8 +53,9 @@ class FrameSeeker:
             run.decode()
             if run.ends_early and not self.timeline.scanned:
                 return False
-            if all(tick in self.results for tick in ticks) and (run.as_promised or not skipping):
+            if all(tick in self.results for tick in ticks) and (not run.absent or not skipping):
                 break
+        self.absent += run.absent if self.video.stream.codec_context.name in ONE_PACKET_A_FRAME else 0
         return True
 
     def _go_to(self, keyframe: int | None) -> None:
@@ -77,9 +82,10 @@ class _Run:
         self.ends_early = False
 
     @property
-    def as_promised(self) -> bool:
-        """Whether each frame found is the one that the packets' times promised."""
-        return all(self.seeker.results[tick][0] == shown for tick, shown in self.promised.items())
+    def absent(self) -> int:
+        """At how many asked ticks not the promised frame was found (half a frame apart is a field of the same)."""
+        found, slack = self.seeker.results, 0.75 * self.seeker.frame_ticks
+        return sum(tick in found and shown - found[tick][0] > slack for tick, shown in self.promised.items())
 
     def decode(self) -> None:
         codec = self.seeker.video.stream.codec_context
@@ -144,7 +150,10 @@ class _Run:
     def _keep(self, tick: int, shown: int, frame: av.VideoFrame) -> None:
         results = self.seeker.results
         same = next((found for found in results.values() if found[0] == shown), None)
-        results[tick] = same or (shown, self.seeker.convert(frame))
+        if same is None:
+            self.seeker.damaged += frame.is_corrupt
+            same = shown, self.seeker.convert(frame)
+        results[tick] = same
 
 
 class _CountedRun(_Run):

@@ -26,7 +26,8 @@ class Timeline:
         first: tick of the first frame shown.
         end: tick at which the last frame ends.
         keyframe_before: tick -> tick of the keyframe from which to decode, or None where only the beginning will do.
-        scanned: whether every packet was looked at, so that `end` is known and not just claimed by a header.
+        count: how many frames there are, where every packet was looked at, so that `end` too is known and not just
+            claimed by a header; else None.
         by_count: whether the packets' times ignore that frames are reordered (H.264 in AVI), so that the n-th frame
             to come out of the decoder takes the n-th time.
     """
@@ -36,8 +37,12 @@ class Timeline:
     first: int
     end: int
     keyframe_before: Callable[[int], int | None]
-    scanned: bool
+    count: int | None
     by_count: bool = False
+
+    @property
+    def scanned(self) -> bool:
+        return self.count is not None
 
     @property
     def begin_seconds(self) -> Fraction:
@@ -95,10 +100,12 @@ def _indexed_timeline(video: OpenVideo) -> Timeline | None:
 
     first = stream.start_time
     end = first + stream.duration
-    return Timeline(video.time_base, _origin(video, first), first, end, keyframe_before, scanned=False)
+    return Timeline(video.time_base, _origin(video, first), first, end, keyframe_before, count=None)
 
 
 def _scanned_timeline(video: OpenVideo) -> Timeline:
+    if not video.fresh:
+        video.open()
     starts, ends, keyframes, delays = [], [], [], set()
     for count, packet in enumerate(video.packets()):
         if count > video.limits.max_packets:
@@ -126,7 +133,7 @@ def _scanned_timeline(video: OpenVideo) -> Timeline:
     origin = _origin(video, starts[0])
     video.open()
     keyframe = (lambda tick: None) if by_count else keyframe_before
-    return Timeline(video.time_base, origin, starts[0], end, keyframe, scanned=True, by_count=by_count)
+    return Timeline(video.time_base, origin, starts[0], end, keyframe, count=len(starts), by_count=by_count)
 
 
 def _last_duration(video: OpenVideo, starts: list[int]) -> int:

@@ -1,0 +1,119 @@
+"""Frames come out upright and in the colours that the stream's own matrix, range and depth mean."""
+
+import av
+import numpy as np
+import pytest
+from video_files import orientation, write_video
+
+from dmae.modeling.video_reading import read_frames
+
+PATCHES = np.array(
+    [
+        [16, 16, 16],
+        [235, 235, 235],
+        [200, 30, 30],
+        [30, 200, 30],
+        [30, 30, 200],
+        [200, 200, 30],
+        [180, 90, 40],
+        [128] * 3,
+    ]
+)
+LUMA = {1: (0.2126, 0.0722), 5: (0.299, 0.114), 9: (0.2627, 0.0593)}  # H.273 code -> weights of red and blue
+NAMES = {1: "bt709", 5: "bt601", 9: "bt2020"}
+
+
+def patches(width: int, height: int) -> np.ndarray:
+    """(height, width, 3) RGB: one broad vertical stripe a colour."""
+    return np.broadcast_to(PATCHES[np.arange(width) * len(PATCHES) // width], (height, width, 3)).astype(np.uint8)
+
+
+def planes(rgb: np.ndarray, matrix: int, full: bool, depth: int, chroma: int, pix_fmt: str) -> av.VideoFrame:
+    """The same picture as Y'CbCr by the formulas of ITU-T H.273, 8.3, written out plane by plane."""
+    red, blue = LUMA[matrix]
+    rgb = rgb.astype(np.float64) / 255
+    luma = rgb @ [red, 1 - red - blue, blue]
+    cb, cr = (rgb[..., 2] - luma) / (2 * (1 - blue)), (rgb[..., 0] - luma) / (2 * (1 - red))
+    scale = 2 ** (depth - 8)
+    top = 2**depth - 1
+    y = luma * top if full else (16 + 219 * luma) * scale
+    u, v = (
+        (128 * scale) + (c * top if full else c * 224 * scale)
+        for c in (cb[::chroma, ::chroma], cr[::chroma, ::chroma])
+    )
+    frame = av.VideoFrame(rgb.shape[1], rgb.shape[0], pix_fmt)
+    for plane, values in zip(frame.planes, (y, u, v)):
+        values = np.round(values).clip(0, top).astype(np.uint8 if depth == 8 else "<u2")
+        padded = np.zeros((plane.height, plane.line_size // values.itemsize), values.dtype)
+        padded[: values.shape[0], : values.shape[1]] = values
+        plane.update(padded.tobytes())
+    frame.colorspace, frame.color_range = matrix, 2 if full else 1
+    return frame
+
+
+def stripes(frame: np.ndarray) -> np.ndarray:
+    """The colour in the middle of each stripe, (8, 3)."""
+    centres = (2 * np.arange(len(PATCHES)) + 1) * frame.shape[1] // (2 * len(PATCHES))
+    return frame[frame.shape[0] // 2, centres].astype(int)
+
+
+@pytest.mark.parametrize("full", [False, True], ids=["limited", "full"])
+@pytest.mark.parametrize("matrix", LUMA, ids=NAMES.get)
+@pytest.mark.parametrize(
+    "pix_fmt, depth, chroma",
+    [("yuv420p", 8, 2), ("yuv444p", 8, 1), ("yuv420p10le", 10, 2), ("yuv444p10le", 10, 1), ("yuv444p12le", 12, 1)],
+)
+def test_matrix_range_and_depth(tmp_path, matrix, full, pix_fmt, depth, chroma):
+    picture = planes(patches(128, 64), matrix, full, depth, chroma, pix_fmt)
+    path = write_video(
+        tmp_path / "a.mkv", [picture], codec="ffv1", pix_fmt=pix_fmt, size=(128, 64), colour=(matrix, 2 if full else 1)
+    )
+    found = stripes(read_frames(path, 1).frames[0])
+    assert np.abs(found - PATCHES).max() <= 2
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+def test_matrix_of_compressed_streams(tmp_path, codec):
+    for matrix in LUMA:
+        picture = planes(patches(128, 64), matrix, False, 8, 2, "yuv420p")
+        path = write_video(tmp_path / f"{matrix}.mp4", [picture], codec=codec, size=(128, 64), colour=(matrix, 1))
+        assert np.abs(stripes(read_frames(path, 1).frames[0]) - PATCHES).max() <= 4
+
+
+@pytest.mark.parametrize("size, matrix", [((320, 240), 5), ((1280, 720), 1)], ids=["sd-is-bt601", "hd-is-bt709"])
+def test_untagged_streams_follow_the_players(tmp_path, size, matrix):
+    picture = planes(patches(*size), matrix, False, 8, 2, "yuv420p")
+    picture.colorspace = 2
+    path = write_video(tmp_path / "a.mkv", [picture], codec="ffv1", size=size)
+    assert np.abs(stripes(read_frames(path, 1).frames[0]) - PATCHES).max() <= 2
+
+
+@pytest.mark.parametrize(
+    "codec, pix_fmt, options", [("libx264rgb", "bgr24", {"qp": "0"}), ("ffv1", "bgr0", {}), ("ffv1", "gray", {})]
+)
+def test_rgb_and_gray_streams(tmp_path, codec, pix_fmt, options):
+    picture = patches(128, 64)
+    path = write_video(
+        tmp_path / "a.mkv", [picture], codec=codec, pix_fmt=pix_fmt, size=(128, 64), options=options, colour=None
+    )
+    found = stripes(read_frames(path, 1).frames[0])
+    expected = PATCHES if pix_fmt != "gray" else np.repeat(PATCHES @ [[0.299], [0.587], [0.114]], 3, axis=1)
+    assert np.abs(found - expected).max() <= 2
+
+
+@pytest.mark.parametrize("flips", [(False, False), (True, False), (False, True)], ids=["", "hflip", "vflip"])
+@pytest.mark.parametrize("degrees", [0, 90, 180, 270])
+def test_upright(tmp_path, degrees, flips):
+    picture = orientation()
+    path = write_video(tmp_path / "a.mp4", [picture] * 3, options={"crf": "1"}, rotation=(degrees, *flips))
+    expected = np.rot90(picture, degrees // 90)
+    expected = expected[:: -1 if flips[1] else 1, :: -1 if flips[0] else 1]
+    frame = read_frames(path, 1).frames[0]
+    assert frame.shape == expected.shape
+    corners = np.ix_([8, -8], [8, -8])
+    assert np.abs(frame[corners].astype(int) - expected[corners]).max() < 24
+
+
+def test_size_turns_with_the_picture(tmp_path):
+    path = write_video(tmp_path / "a.mp4", [orientation()] * 3, rotation=(90, False, False))
+    assert read_frames(path, 1, size=32).frames.shape == (1, 48, 32, 3)
