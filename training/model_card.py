@@ -17,8 +17,10 @@ from dmae.modeling import DmaeConfig
 
 from .adapters import BENCHMARKS
 from .config import TrainConfig
+from .corpora import REPO_ID
 
 REPO_PLACEHOLDER = "YOUR_NAME/YOUR_MODEL"
+PATHS = ("model", "clip", "tokenizer", "dataset", "eval_dataset", "videos", "annotations", "output_dir", "resume")
 PACKAGES = ("dmae", "torch", "transformers", "accelerate", "datasets", "huggingface_hub", "av")
 DIRECTIONS = {"t2v": "text to video", "v2t": "video to text"}
 COLUMNS = ("R@1", "R@5", "R@10", "MdR", "MnR")
@@ -41,11 +43,19 @@ class TrainingRun:
 
     @property
     def dataset(self) -> str:
-        return public_name(self.config.dataset)
+        return _title_of(self.config.dataset)
 
     @property
     def eval_dataset(self) -> str:
-        return public_name(self.config.eval_dataset or self.config.dataset)
+        return _title_of(self.config.eval_dataset or self.config.dataset)
+
+    @property
+    def eval_type(self) -> str:
+        """The evaluation data as the Hub knows it: an id where it was read from there, else a name."""
+        config = self.config
+        source = config.eval_dataset or config.dataset
+        from_files = config.eval_dataset is None and (config.videos or config.annotations)
+        return BENCHMARKS[source].hub_id if source in BENCHMARKS and not from_files else public_name(source)
 
     @property
     def base_model(self) -> str | None:
@@ -84,37 +94,44 @@ def public_name(source: str) -> str:
     return folder.name if folder.is_absolute() or folder.exists() else source
 
 
+def public_settings(config: TrainConfig) -> dict:
+    """What differs from the defaults, with names in place of this machine's paths."""
+    defaults = TrainConfig().to_dict()
+    values = {name: value for name, value in config.to_dict().items() if value != defaults[name]}
+    for name in PATHS:
+        if values.get(name):
+            values[name] = public_name(values[name])
+    return values
+
+
+def _title_of(source: str) -> str:
+    return BENCHMARKS[source].title if source in BENCHMARKS else public_name(source)
+
+
 def _metadata(run: TrainingRun | None) -> ModelCardData:
     facts = {"library_name": "transformers", "pipeline_tag": "feature-extraction", "tags": TAGS, "language": "en"}
     if run is None:
         return ModelCardData(**facts)
-    datasets = [name for name in (_hub_id(run.config.dataset), _hub_id(run.config.eval_dataset)) if name]
     return ModelCardData(
         **facts,
         base_model=run.base_model,
-        datasets=list(dict.fromkeys(datasets)) or None,
+        datasets=[run.config.dataset] if _is_hub_id(run.config.dataset) else None,
         model_name=REPO_PLACEHOLDER.split("/")[1],
         eval_results=_eval_results(run) or None,
     )
 
 
-def _hub_id(source: str | None) -> str | None:
-    """The dataset's id on the Hub, where it is one."""
-    if source in BENCHMARKS:
-        return BENCHMARKS[source].hub_id
-    is_id = source is not None and source.count("/") == 1 and source == public_name(source)
-    return source if is_id and not source.startswith((".", "~", "/")) else None
+def _is_hub_id(source: str) -> bool:
+    return REPO_ID.fullmatch(source) is not None and source == public_name(source)
 
 
 def _eval_results(run: TrainingRun) -> list[EvalResult]:
-    source = run.config.eval_dataset or run.config.dataset
-    title = BENCHMARKS[source].title if source in BENCHMARKS else run.eval_dataset
     return [
         EvalResult(
             task_type="text-video-retrieval",
             task_name="Text-video retrieval",
-            dataset_type=_hub_id(source) or run.eval_dataset,
-            dataset_name=title,
+            dataset_type=run.eval_type,
+            dataset_name=run.eval_dataset,
             dataset_split=run.config.eval_split,
             metric_type=name,
             metric_name=_title(name),
@@ -198,12 +215,7 @@ def _evaluation(run: TrainingRun) -> str:
 
 
 def _training(run: TrainingRun) -> str:
-    defaults = TrainConfig().to_dict()
-    values = {name: value for name, value in run.config.to_dict().items() if value != defaults[name]}
-    for name in ("model", "clip", "tokenizer", "dataset", "eval_dataset", "videos", "annotations", "output_dir"):
-        if values.get(name):
-            values[name] = public_name(values[name])
-    settings = yaml.safe_dump(values, sort_keys=False, allow_unicode=True).strip()
+    settings = yaml.safe_dump(public_settings(run.config), sort_keys=False, allow_unicode=True).strip()
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{platform.machine()} CPU"
     many = f"{run.processes} processes" if run.processes > 1 else "one process"
     return (

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
 
+import yaml
 from huggingface_hub import CommitOperationAdd, HfApi, constants
 from huggingface_hub.errors import (
     HfHubHTTPError,
@@ -19,7 +20,8 @@ from huggingface_hub.utils import get_token, validate_repo_id
 
 from dmae.modeling import DmaeConfig
 
-from .model_card import REPO_PLACEHOLDER, TrainingRun, model_card, save_model_card
+from .config import load_config
+from .model_card import REPO_PLACEHOLDER, TrainingRun, model_card, public_settings, save_model_card
 
 # What a model's folder may publish. No pickles, optimizer states or checkpoints.
 PUBLISHED = frozenset((".safetensors", ".json", ".txt", ".jinja", ".py", ".md", ".yaml", ".png"))
@@ -133,6 +135,9 @@ def _operations(folder: Path, repo_id: str) -> list[CommitOperationAdd]:
     text = card.read_text(encoding="utf-8") if card.is_file() else model_card(DmaeConfig.from_pretrained(folder))
     text = text.replace(REPO_PLACEHOLDER, repo_id).replace(REPO_PLACEHOLDER.split("/")[1], repo_id.split("/")[1])
     contents = {"README.md": text.encode()} | {path.name: str(path) for path in files}
+    if "train_config.yaml" in contents:
+        settings = public_settings(load_config(folder / "train_config.yaml"))
+        contents["train_config.yaml"] = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True).encode()
     return [CommitOperationAdd(name, content) for name, content in contents.items()]
 
 

@@ -14,7 +14,7 @@ from hub_server import HubServer
 from huggingface_hub import ModelCard
 
 from dmae.modeling import DmaeConfig, DmaeModel, DmaeProcessor
-from dmae.training.config import TrainConfig
+from dmae.training.config import TrainConfig, save_config
 from dmae.training.model_card import REPO_PLACEHOLDER, TrainingRun, model_card
 from dmae.training.publishing import PublishingError, command, publish_run, push_model
 from dmae.training.scratch import new_model
@@ -221,13 +221,30 @@ def test_the_card_says_what_the_run_knows(run):
     assert "/home/me" not in text  # no path of the machine that trained it
 
 
+@pytest.mark.parametrize(
+    ("settings", "title", "type_"),
+    [
+        ({"dataset": "msrvtt", "videos": "/data/videos"}, "MSR-VTT 1k-A", "msrvtt"),
+        ({"dataset": "/data/clips"}, "clips", "clips"),
+        ({"dataset": "/data/clips", "eval_dataset": "msvd"}, "MSVD", "mteb/MSVD"),
+    ],
+)
+def test_the_card_names_the_data_that_was_evaluated(settings, title, type_):
+    card = ModelCard(model_card(DmaeConfig(), TrainingRun(TrainConfig(**settings), METRICS, 1, 1.0)))
+    result = card.data.eval_results[0]
+    assert (result.dataset_name, result.dataset_type) == (title, type_) and card.data.datasets is None
+
+
 def test_a_finished_run_is_published_with_its_card(hub, model_dir, run):
     assert publish_run(model_dir, run) is None
     assert REPO_PLACEHOLDER in (model_dir / "README.md").read_text()
     run.config.push_to_hub, run.config.hub_model_id = True, REPO
+    save_config(run.config, model_dir / "train_config.yaml")
     assert publish_run(model_dir, run).changed
     card = hub.repos["models", REPO].files["README.md"].content.decode()
     assert f'from_pretrained("{REPO}", trust_remote_code=True)' in card and REPO_PLACEHOLDER not in card
+    settings = yaml.safe_load(hub.repos["models", REPO].files["train_config.yaml"].content)
+    assert settings["epochs"] == 3 and settings["output_dir"] == "x"
     assert ModelCard(card).data.to_dict()["model-index"][0]["name"] == "tiny-dmae"
 
 
