@@ -55,17 +55,12 @@ class DmaeVideoProcessor(BaseVideoProcessor):
     image_mean = OPENAI_CLIP_MEAN
     image_std = OPENAI_CLIP_STD
 
-    def read(self, source: Any, **options) -> VideoFrames:
-        """Reads a file as this processor would, its frames resized but not cropped; `options` go to `read_frames`."""
-        options = {"num_frames": self.num_frames, "sampling": self.sampling, **options}
-        if (
-            self.do_resize
-            and self.size.shortest_edge
-            and not self.size.longest_edge
-            and self._is_bicubic(self.resample)
-        ):
-            options.setdefault("size", self.size.shortest_edge)
-        return read_frames(source, **options)
+    @property
+    def read_options(self) -> dict[str, Any]:
+        """What to give `read_frames` so that its frames need no resizing here."""
+        direct = self.do_resize and self.size.shortest_edge and not self.size.longest_edge
+        size = self.size.shortest_edge if direct and FILTERS.get(self.resample) == "bicubic" else None
+        return {"num_frames": self.num_frames, "sampling": self.sampling, "size": size}
 
     def _decode_and_sample_videos(
         self,
@@ -89,7 +84,9 @@ class DmaeVideoProcessor(BaseVideoProcessor):
     def _read_as_asked(self, source: Any, asked: Mapping) -> VideoFrames:
         options = {name: asked[name] for name in ("num_frames", "sampling") if asked.get(name) is not None}
         same_resizing = all(asked.get(name) == getattr(self, name) for name in ("do_resize", "size", "resample"))
-        return self.read(source, **options, **({} if same_resizing or not asked else {"size": None}))
+        if asked and not same_resizing:
+            options["size"] = None
+        return read_frames(source, **{**self.read_options, **options})
 
     def _sample(self, video: Any, known: Any, asked: Mapping, do_sample: bool) -> tuple[torch.Tensor, dict]:
         """The chosen frames, (F, 3, H, W), and where in the video they come from."""
@@ -151,10 +148,6 @@ class DmaeVideoProcessor(BaseVideoProcessor):
     def normalize(self, image: torch.Tensor, mean, std, inplace: bool = False, **kwargs) -> torch.Tensor:
         mean, std = (torch.as_tensor(value, device=image.device).view(-1, 1, 1) for value in (mean, std))
         return (image - mean) / std
-
-    @staticmethod
-    def _is_bicubic(resample: Any) -> bool:
-        return FILTERS.get(resample) == "bicubic"
 
 
 def _as_batch(videos: Any) -> list:

@@ -1,0 +1,153 @@
+"""`FrameLoader`: frames of many videos, read ahead in worker processes, in order, going on past the bad ones."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from .video_reading import VideoFrames, read_frames
+from .video_source import source_name
+
+
+@dataclass(frozen=True)
+class LoadedVideo:
+    """One video of a [`FrameLoader`].
+
+    Args:
+        index: its position in `sources`.
+        source: what was given there.
+        frames: its frames, or None where it could not be read.
+        error: why it could not be read, in one line that names it, else None.
+    """
+
+    index: int
+    source: Any
+    frames: VideoFrames | None
+    error: str | None
+
+
+class FrameLoader:
+    """Reads many videos, `workers` at a time, and yields a [`LoadedVideo`] for each, in order.
+
+    A file that cannot be read, even one that crashes its worker process, is an item with an `error`.
+
+    Args:
+        sources: what `read_frames` takes, one a video; any sequence, indexed in the workers.
+        video_processor: a `DmaeVideoProcessor` whose `num_frames`, `sampling` and size are used, so that frames need
+            no more resizing; None reads frames of the video's own size.
+        num_frames, sampling: in place of the processor's (12 and `"midpoints"` without one).
+        workers: worker processes; 0 reads in this process.
+        windows: `(start, end)` in seconds, or None, one a video.
+        indices: the positions to read, in order; all by default (to resume, or to shuffle).
+        seed: of `sampling="random_segments"`; each item and epoch (`set_epoch`) draws its own moments.
+        prefetch: videos a worker reads ahead.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Any],
+        video_processor: Any = None,
+        *,
+        num_frames: int | None = None,
+        sampling: str | None = None,
+        workers: int = 2,
+        windows: Sequence[tuple[float | None, float | None] | None] | None = None,
+        indices: Sequence[int] | None = None,
+        seed: int = 0,
+        prefetch: int = 2,
+        **read_options: Any,
+    ):
+        asked = {"num_frames": num_frames, "sampling": sampling}
+        options = dict(video_processor.read_options) if video_processor is not None else {}
+        self.options = {
+            **options,
+            **{name: value for name, value in asked.items() if value is not None},
+            **read_options,
+        }
+        self.sources = sources
+        self.workers = workers
+        self.windows = windows
+        self.indices = indices if indices is not None else range(len(sources))
+        self.seed = seed
+        self.prefetch = prefetch
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Makes the next pass draw other random moments."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[LoadedVideo]:
+        remaining = list(self.indices)
+        while remaining:
+            try:
+                for item in self._pass(remaining, self.workers):
+                    yield item
+                    remaining.pop(0)
+            except RuntimeError as error:
+                if "worker" not in str(error):
+                    raise
+                yield self._alone(remaining.pop(0))
+
+    def _pass(self, indices: list[int], workers: int) -> Iterator[LoadedVideo]:
+        loader = DataLoader(
+            _Videos(self, list(indices)),
+            batch_size=None,
+            num_workers=min(workers, len(indices)),
+            prefetch_factor=self.prefetch if workers else None,
+        )
+        for index, (packed, error) in zip(list(indices), loader):
+            # Copied out of the shared memory, which would keep a file open for as long as somebody holds the frames.
+            frames = (
+                None
+                if packed is None
+                else VideoFrames(packed[0].numpy().copy(), packed[1].numpy().copy(), *packed[2:])
+            )
+            yield LoadedVideo(index, self.sources[index], frames, error)
+
+    def _alone(self, index: int) -> LoadedVideo:
+        """Reads one video in a process of its own, after a worker died: perhaps of this video, perhaps of another."""
+        try:
+            return next(self._pass([index], 1))
+        except RuntimeError:
+            source = self.sources[index]
+            return LoadedVideo(index, source, None, f"{source_name(source)}: the process that decoded it was killed")
+
+
+class _Videos(Dataset):
+    """What runs in the workers: position -> (frames as tensors or None, error or None)."""
+
+    def __init__(self, loader: FrameLoader, indices: list[int]):
+        self.indices = indices
+        self.sources, self.windows = loader.sources, loader.windows
+        self.options = {"threads": 1, **loader.options} if loader.workers else loader.options
+        self.random = self.options.get("sampling") == "random_segments"
+        self.seeds = (loader.seed, loader.epoch)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, position: int) -> tuple[tuple | None, str | None]:
+        index, source = self.indices[position], None
+        start, end = (self.windows[index] if self.windows is not None else None) or (None, None)
+        seed = (*self.seeds, index) if self.random else None
+        try:
+            source = self.sources[index]
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # they travel in VideoFrames.warnings
+                read = read_frames(source, start=start, end=end, seed=seed, **self.options)
+        except Exception as error:  # one bad file must not end the reading of a corpus
+            name, reason = source_name(source), str(error) or type(error).__name__
+            return None, reason if reason.startswith(name) else f"{name}: {reason}"
+        return (
+            torch.from_numpy(read.frames),
+            torch.from_numpy(read.timestamps),
+            read.duration,
+            read.fps,
+            read.warnings,
+        ), None
