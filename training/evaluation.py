@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from dmae.modeling.features import TextFeatures, VideoFeatures
+from dmae.modeling.frame_loader import FrameLoader
 
 from .metrics.video_text_retrieval.ranking import retrieval_metrics, text_to_video_metrics
 from .samples import CorpusError, VideoSample
@@ -170,10 +171,10 @@ def hard_negative_accuracy(model, processor, encoded: EncodedSamples, *, progres
 
 
 def _encode_videos(model, processor, samples, batch_size, workers, progress):
-    from dmae.modeling.frame_loader import FrameLoader
-
     kept, skipped, batches, waiting = [], [], [], []
-    loader = FrameLoader([sample.video for sample in samples], processor.video_processor, workers=workers)
+    windows = [(sample.start, sample.end) for sample in samples]
+    sources = [sample.video for sample in samples]
+    loader = FrameLoader(sources, processor.video_processor, workers=workers, windows=windows)
     with _inference(model), tqdm(total=len(samples), desc="videos", unit="video", disable=not progress) as bar:
         for item in loader:
             sample = samples[item.index]
@@ -182,7 +183,7 @@ def _encode_videos(model, processor, samples, batch_size, workers, progress):
                 waiting.append(item.frames)
             else:
                 skipped.append(SkippedVideo(sample.video_id, item.error))
-                logger.warning("%s cannot be read and is left out: %s", sample.video_id, item.error)
+                logger.warning("left out: %s", item.error)
             if len(waiting) == batch_size:
                 batches.append(_video_features(model, processor, waiting))
                 waiting.clear()
@@ -190,7 +191,7 @@ def _encode_videos(model, processor, samples, batch_size, workers, progress):
         if waiting:
             batches.append(_video_features(model, processor, waiting))
     if not batches:
-        raise CorpusError(f"none of the {len(samples)} videos can be read; the first: {skipped[0]}")
+        raise CorpusError(f"none of the {len(samples)} videos can be read; the first: {skipped[0].error}")
     return _joined(batches), kept, skipped
 
 
