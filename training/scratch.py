@@ -67,7 +67,13 @@ def new_model(
         config: further fields of `DmaeConfig`.
     """
     tokenizer = train_tokenizer(captions, max_length=max_words)
-    tower = {"hidden_size": width, "intermediate_size": 4 * width, "num_attention_heads": max(1, width // 32)}
+    # "gelu" is one fused kernel on the CPU, CLIP's "quick_gelu" three.
+    tower = {
+        "hidden_size": width,
+        "intermediate_size": 4 * width,
+        "num_attention_heads": max(1, width // 32),
+        "hidden_act": "gelu",
+    }
     torch.manual_seed(seed)
     model = DmaeModel(
         DmaeConfig(
