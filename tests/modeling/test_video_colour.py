@@ -69,7 +69,7 @@ def test_matrix_range_and_depth(tmp_path, matrix, full, pix_fmt, depth, chroma):
         tmp_path / "a.mkv", [picture], codec="ffv1", pix_fmt=pix_fmt, size=(128, 64), colour=(matrix, 2 if full else 1)
     )
     found = stripes(read_frames(path, 1).frames[0])
-    assert np.abs(found - PATCHES).max() <= 2
+    assert np.abs(found - PATCHES).max() <= (3 if pix_fmt == "yuv420p" else 2)
 
 
 @pytest.mark.parametrize("codec", ["libx264", "libx265"])
@@ -85,7 +85,7 @@ def test_untagged_streams_follow_the_players(tmp_path, size, matrix):
     picture = planes(patches(*size), matrix, False, 8, 2, "yuv420p")
     picture.colorspace = 2
     path = write_video(tmp_path / "a.mkv", [picture], codec="ffv1", size=size)
-    assert np.abs(stripes(read_frames(path, 1).frames[0]) - PATCHES).max() <= 2
+    assert np.abs(stripes(read_frames(path, 1).frames[0]) - PATCHES).max() <= 3
 
 
 @pytest.mark.parametrize(
