@@ -1,17 +1,69 @@
 PYTHON ?= python3
-VENV := .venv
-BIN := $(VENV)/bin
+BIN := .venv/bin
+READY := .venv/.ready
 
-# A stamp younger than pyproject.toml means that the environment is up to date.
-$(VENV)/.ready: pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or newer is needed, this is " + sys.version.split()[0]) if sys.version_info < (3, 10) else None'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install -e '.[dev]'
-	# Only its CLIP vocabulary is wanted (tests); its own dependencies would bring torchvision.
-	$(BIN)/python -m pip install --no-deps 'open_clip_torch>=2.30,<4'
+# make demo                                             train a small model in front of you, then search with it
+# make demo MODEL=openai/clip-vit-base-patch32 VIDEOS=~/clips     search your own videos with a model of your choice
+# SERVE=0 stops before serving; PORT moves the page; DEMO is the folder that keeps everything.
+DEMO ?= demo
+PORT ?= 7860
+SERVE ?= 1
+MODEL ?=
+VIDEOS ?=
+QUERY ?=
+
+# Each pair of model and videos has an index of its own, so that none is refused as another model's.
+PAIR := $(if $(MODEL)$(VIDEOS),-$(shell printf '%s' '$(MODEL) $(VIDEOS)' | cksum | cut -d' ' -f1))
+INDEX := $(DEMO)/index$(PAIR)
+THE_MODEL := $(or $(MODEL),$(DEMO)/model)
+THE_VIDEOS := $(or $(VIDEOS),$(DEMO)/corpus/test)
+QUERIES := $(or $(QUERY),$(if $(VIDEOS),a person,a red star moves to the left))
+
+.PHONY: demo test lint format clean
+.DELETE_ON_ERROR:
+
+demo: $(READY) $(if $(MODEL),,$(DEMO)/evaluation.json) $(if $(VIDEOS),,$(DEMO)/corpus/spec.json)
+	$(BIN)/dmae index "$(THE_VIDEOS)" --model "$(THE_MODEL)" --index $(INDEX)
+	$(BIN)/dmae search "$(QUERIES)" --model "$(THE_MODEL)" --index $(INDEX) -k 5
+ifneq ($(SERVE),0)
+	$(BIN)/dmae serve --model "$(THE_MODEL)" --index $(INDEX) --port $(PORT)
+endif
+
+$(DEMO)/corpus/spec.json: | $(READY)
+	$(BIN)/dmae synthetic $(DEMO)/corpus
+
+$(DEMO)/untrained/config.json: $(DEMO)/corpus/spec.json
+	$(BIN)/dmae init $(DEMO)/untrained --captions $(DEMO)/corpus
+
+# dmae train continues an interrupted run; config.json is there once a model is.
+$(DEMO)/model/.trained: $(DEMO)/untrained/config.json
+	$(BIN)/accelerate launch --num_processes 1 --cpu -m dmae.training.train training/configs/demo.yaml \
+		model=$(DEMO)/untrained dataset=$(DEMO)/corpus output_dir=$(DEMO)/model
 	touch $@
 
-.PHONY: test lint
-test: $(VENV)/.ready
+$(DEMO)/evaluation.json: $(DEMO)/model/.trained
+	$(BIN)/dmae evaluate $(DEMO)/model $(DEMO)/corpus --json $@
+
+test: $(READY)
 	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(DEMO) runs build dist *.egg-info
+
+# A stamp younger than pyproject.toml: the environment is up to date.
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed, this is " + sys.version.split()[0])'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	# Its wheel carries CLIP's vocabulary (tests); its dependencies would bring torchvision.
+	$(BIN)/python -m pip install --quiet --no-deps 'open_clip_torch>=2.30,<4'
+	touch $@
