@@ -85,10 +85,12 @@ def load_state_dict(path: str | os.PathLike) -> StateDict:
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = " ".join(str(error).split())[:120]
+        found = re.split(r"\. |\n", str(error).partition("WeightsUnpickler error: ")[2].strip())[0]
+        if not found:
+            raise ConversionError(f"{path} is no checkpoint, or a torn one") from None
         raise ConversionError(
-            f"{path} holds more than tensors, which could run code on this machine, and is refused ({reason}); save "
-            "`model.state_dict()` alone with torch.save where you trust it"
+            f"{path} is refused: it holds more than tensors, which could run code on this machine ({found}); save "
+            "`model.state_dict()` alone with torch.save"
         ) from None
     except Exception as error:  # torch and safetensors raise many kinds for a file that is none of theirs
         reason = " ".join(str(error).split())[:120]

@@ -23,7 +23,9 @@ from .frame_source import Normalizer
 from .grad_cache import cached_backward
 from .initialisation import load_model
 from .interruption import StopRequest
+from .model_card import TrainingRun
 from .optimization import learning_rates, make_optimizer, make_scheduler
+from .publishing import prepare_repo, publish_run
 from .tracking import Tracking
 
 CONFIG_FILE = "train_config.yaml"
@@ -42,10 +44,12 @@ def train(config: TrainConfig) -> dict:
 
     Returns:
         "model_dir", "metrics" (of the best evaluation, or the last losses), "step", "seconds".
+        With `push_to_hub` also "url".
 
     Raises:
         ValueError / OSError: a configuration, corpus or checkpoint that cannot be used; one line each.
-        TrainingError: the loss is no longer a number. KeyboardInterrupt: stopped by a signal, after saving.
+        TrainingError: the loss is no longer a number. PublishingError: the Hub refuses; asked before the first
+            step, and what was trained is kept. KeyboardInterrupt: stopped by a signal, after saving.
     """
     config.check()
     accelerator = Accelerator(
@@ -55,12 +59,19 @@ def train(config: TrainConfig) -> dict:
         project_dir=config.output_dir,
         step_scheduler_with_optimizer=False,
     )
+    if config.push_to_hub and accelerator.is_main_process:
+        prepare_repo(config.hub_model_id, private=config.hub_private)
     set_seed(config.seed, deterministic=config.deterministic)
     model, processor = load_model(config)
     eval_samples = load_eval_samples(config)
     batches = make_batches(config, processor, accelerator)
     set_seed(config.seed, device_specific=True)
-    return Trainer(config, accelerator, model, processor, batches, eval_samples).run()
+    result = Trainer(config, accelerator, model, processor, batches, eval_samples).run()
+    if accelerator.is_main_process:
+        numbers = (result[name] for name in ("metrics", "step", "seconds"))
+        published = publish_run(result["model_dir"], TrainingRun(config, *numbers, accelerator.num_processes))
+        result |= {"url": published.url} if published else {}
+    return result
 
 
 def load_eval_samples(config: TrainConfig) -> list | None:

@@ -31,8 +31,8 @@ TAGS = ["text-video-retrieval", "video-search", "dmae", "clip"]
 class TrainingRun:
     """What a run knows at its end.
 
-    config: what it was started with. metrics: as `evaluate_model` gives them, percent and ranks; empty without an
-    evaluation. steps: optimizer steps. seconds: wall-clock time. processes: how many trained together.
+    config: what it was started with. metrics: as `evaluate_model` gives them, percent and ranks; without an
+    evaluation the last losses. steps: optimizer steps. seconds: wall-clock time. processes: how many trained together.
     """
 
     config: TrainConfig
@@ -82,7 +82,7 @@ def model_card(config: DmaeConfig, run: TrainingRun | None = None) -> str:
     """The card as markdown with the Hub's YAML head, `model-index` included."""
     sections = [f"---\n{_metadata(run).to_yaml()}\n---", "# DMAE text-video retrieval model", _what(config, run), _USE]
     if run is not None:
-        sections += [_evaluation(run)] if run.metrics else []
+        sections += [_evaluation(run)] if "t2v_R@1" in run.metrics else []
         sections += [_training(run)]
     sections += [_versions(), _METHOD]
     return "\n\n".join(section.strip() for section in sections) + "\n"

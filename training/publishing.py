@@ -49,7 +49,33 @@ def publish_run(model_dir: str | os.PathLike, run: TrainingRun) -> Published | N
     save_model_card(model_dir, DmaeConfig.from_pretrained(model_dir), run)
     if not run.config.push_to_hub:
         return None
-    return push_model(model_dir, run.config.hub_model_id, private=run.config.hub_private)
+    repo_id = run.config.hub_model_id
+    try:
+        return push_model(model_dir, repo_id, private=run.config.hub_private)
+    except PublishingError as error:
+        again = f"dmae push {model_dir} {repo_id}" + (" --private" if run.config.hub_private else "")
+        raise PublishingError(f"{error}; the trained model is kept, publish it with `{again}`") from error
+
+
+def prepare_repo(repo_id: str, *, private: bool = False, token: str | None = None) -> str:
+    """Makes the repository where it does not exist, so that what would forbid a push is known before training.
+
+    Returns:
+        The commit that it is at.
+
+    Raises:
+        ValueError: `repo_id` is no "owner/name". PublishingError: the Hub refuses or cannot be reached.
+    """
+    _check_name(repo_id)
+    api = HfApi(token=token)
+    try:
+        api.create_repo(repo_id, private=private or None, exist_ok=True)
+        found = api.repo_info(repo_id)
+    except HTTPError as error:
+        raise PublishingError(_explanation(error, repo_id, token)) from error
+    if private and not found.private:
+        raise PublishingError(f"{repo_id} exists and is public: make it private first, or push without --private")
+    return found.sha
 
 
 def push_model(
@@ -77,35 +103,33 @@ def push_model(
         PublishingError: the Hub refuses or cannot be reached.
     """
     folder = Path(model_dir).expanduser()
-    _check(folder, repo_id)
+    _check_name(repo_id)
+    _check_folder(folder)
     operations = _operations(folder, repo_id)
-    api = HfApi(token=token)
+    before = prepare_repo(repo_id, private=private, token=token)
     try:
-        api.create_repo(repo_id, private=private or None, exist_ok=True)
-        found = api.repo_info(repo_id)
-        if private and not found.private:
-            raise PublishingError(f"{repo_id} exists and is public: make it private first, or push without --private")
-        commit = api.create_commit(repo_id, operations, commit_message=message)
+        commit = HfApi(token=token).create_commit(repo_id, operations, commit_message=message)
     except HTTPError as error:
         raise PublishingError(_explanation(error, repo_id, token)) from error
     except RuntimeError as error:  # an upload whose connection is lost again and again
-        if isinstance(error, PublishingError):
-            raise
         cause = error.__cause__ or error
         raise PublishingError(
             f"the upload to {repo_id} was interrupted ({_line(error)} {_line(cause)}): nothing is published yet and "
             "what has arrived is kept; run the same command again"
         ) from error
-    return Published(f"{api.endpoint}/{repo_id}", commit.oid, commit.oid != found.sha)
+    return Published(f"{constants.ENDPOINT}/{repo_id}", commit.oid, commit.oid != before)
 
 
-def _check(folder: Path, repo_id: str) -> None:
+def _check_name(repo_id: str) -> None:
     try:
         validate_repo_id(repo_id)
     except HFValidationError as error:
         raise ValueError(f"{repo_id!r} is no repository name (owner/name): {_line(error)}") from None
     if "/" not in repo_id:
         raise ValueError(f"{repo_id!r} is no repository name: write it as owner/name")
+
+
+def _check_folder(folder: Path) -> None:
     if not folder.is_dir():
         raise ValueError(f"{folder} is no folder: give one that a training run or save_pretrained wrote")
     for name, remedy in NEEDED.items():

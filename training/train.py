@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 from .config import load_config
 from .loop import TrainingError, train
+from .publishing import PublishingError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +45,7 @@ def main() -> int:
     configure(parser)
     try:
         return run(parser.parse_args())
-    except (ValueError, OSError, TrainingError) as error:
+    except (ValueError, OSError, TrainingError, PublishingError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,9 +16,11 @@ from huggingface_hub import ModelCard
 
 from dmae.modeling import DmaeConfig, DmaeModel, DmaeProcessor
 from dmae.training.config import TrainConfig, save_config
+from dmae.training.loop import train
 from dmae.training.model_card import REPO_PLACEHOLDER, TrainingRun, model_card
-from dmae.training.publishing import PublishingError, command, publish_run, push_model
+from dmae.training.publishing import PublishingError, command, prepare_repo, publish_run, push_model
 from dmae.training.scratch import new_model
+from dmae.training.synthetic import write_corpus
 
 REPO = "owner/tiny-dmae"
 CAPTIONS = ["a red circle moves left", "a blue square does not move"]
@@ -246,6 +249,36 @@ def test_a_finished_run_is_published_with_its_card(hub, model_dir, run):
     settings = yaml.safe_load(hub.repos["models", REPO].files["train_config.yaml"].content)
     assert settings["epochs"] == 3 and settings["output_dir"] == "x"
     assert ModelCard(card).data.to_dict()["model-index"][0]["name"] == "tiny-dmae"
+
+
+def test_training_publishes_its_model_with_what_it_measured(hub, model_dir, tmp_path):
+    corpus = write_corpus(tmp_path / "corpus", num_train=4, num_test=3, workers=1, progress=False)
+    config = TrainConfig(model=str(model_dir), dataset=str(corpus), output_dir=str(tmp_path / "run"), max_steps=1)
+    config = replace(
+        config, batch_size=4, num_workers=1, cpu=True, progress=False, push_to_hub=True, hub_model_id=REPO
+    )
+    result = train(config)
+    files = hub.repos["models", REPO].files
+    assert result["url"].endswith(REPO)
+    assert {"model.safetensors", "train_config.yaml", "training.png"} <= set(files)
+    measured = {found.metric_type: found for found in ModelCard(files["README.md"].content.decode()).data.eval_results}
+    assert measured["t2v_R@1"].metric_value == pytest.approx(result["metrics"]["t2v_R@1"], abs=0.01)
+    assert measured["t2v_R@1"].dataset_name == "corpus" and str(tmp_path) not in files["README.md"].content.decode()
+
+
+def test_a_run_that_cannot_be_published_keeps_its_model(hub, model_dir, run, monkeypatch):
+    run.config.push_to_hub, run.config.hub_model_id, run.config.hub_private = True, REPO, True
+    monkeypatch.setenv("HF_TOKEN", "hf_other")
+    with pytest.raises(PublishingError, match="may not write"):
+        prepare_repo(REPO)  # what training asks first
+    with pytest.raises(PublishingError, match=rf"is kept, publish it with `dmae push {model_dir} {REPO} --private`"):
+        publish_run(model_dir, run)
+
+
+def test_a_run_without_evaluation_has_a_card_without_results():
+    run = TrainingRun(TrainConfig(dataset="clips", eval_split=None), {"loss": 0.5}, 3, 1.0)
+    text = model_card(DmaeConfig(), run)
+    assert "## Evaluation" not in text and ModelCard(text).data.eval_results is None
 
 
 def test_command_prints_where_the_model_is(hub, model_dir, capsys):
