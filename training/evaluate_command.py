@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -34,6 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=int, default=16, help="videos encoded at once (default: 16)")
     parser.add_argument("--workers", type=int, default=2, help="processes that decode videos (default: 2)")
     parser.add_argument("--device", help='"cpu", "cuda", …; default: the accelerator, where there is one')
+    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="default: the checkpoint's")
     parser.add_argument(
         "--dual-softmax", action="store_true", help="also rank by dual softmax (sees all test queries)"
     )
@@ -77,7 +77,7 @@ def _load(args: argparse.Namespace):
 
     from dmae.modeling.loading import load_pretrained
 
-    model, processor = load_pretrained(args.model)
+    model, processor = load_pretrained(args.model, **({"dtype": args.dtype} if args.dtype else {}))
     if args.num_frames:
         processor.video_processor.num_frames = args.num_frames
     return model.to(args.device or Accelerator().device), processor
@@ -103,9 +103,10 @@ def print_report(report: dict) -> None:
     from rich.table import Table
 
     console, metrics = Console(), report["metrics"]
-    counts = f"{metrics['num_videos']} videos, {metrics['num_texts']} texts, {report['num_frames']} frames"
-    table = Table(title=f"{report['model']} on {report['dataset']}, {report['split']}: {counts}")
-    table.add_column("search")
+    counts = f"{metrics['num_videos']} videos of {report['num_frames']} frames, {metrics['num_texts']} texts"
+    left_out = f", {metrics['num_skipped']} videos left out" if report["skipped"] else ""
+    print(f"{report['model']} on {report['dataset']}, {report['split']}: {counts}{left_out}")
+    table = Table("search")
     for column in COLUMNS:
         table.add_column(column, justify="right")
     for prefix, ranking in RANKINGS.items():
@@ -116,14 +117,11 @@ def print_report(report: dict) -> None:
     console.print(table)
     accuracies = {name: value for name, value in metrics.items() if name.startswith("hard_negative_accuracy")}
     if accuracies:
-        table = Table(
-            "hard negatives", "accuracy %", title="The right caption scores above one that is wrong in one thing"
-        )
+        print("How often the right caption scores above one that is wrong in one thing:")
+        table = Table("hard negatives", "accuracy %")
         for name, value in accuracies.items():
             table.add_row(name.partition("/")[2] or "all", f"{value:.1f}")
         console.print(table)
-    for skipped in report["skipped"]:
-        print(f"left out: {skipped['video_id']}: {skipped['error']}", file=sys.stderr)
 
 
 command = SimpleNamespace(help=HELP, example=EXAMPLE, configure=configure, run=run)

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 class StoredVideo(dict):
     """`{"path", "bytes"}` of one row; the bytes are read from the dataset on disk whenever they are asked for, so
-    that the samples of a corpus of any size fit in memory. Pickles as a plain dict."""
+    that the samples of a corpus of any size fit in memory, and in what is sent to decoding processes."""
 
     def __init__(self, dataset: Dataset, column: str, row: int, path: str | None):
         super().__init__(path=path)
@@ -38,9 +38,6 @@ class StoredVideo(dict):
 
     def get(self, key, default=None):
         return self[key] if key in ("path", "bytes") else default
-
-    def __reduce__(self):
-        return dict, ({"path": self["path"], "bytes": self["bytes"]},)
 
 
 class SampleStream:

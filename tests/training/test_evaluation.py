@@ -257,9 +257,15 @@ def test_command_prints_only_json_and_tells_of_a_bad_video(checkpoint, corpus, t
         (tmp_path / name).write_bytes((corpus / name).read_bytes())
     (tmp_path / "1.mp4").write_bytes(b"broken")
     assert evaluate(checkpoint, tmp_path, "--device", "cpu", "--missing", "skip", "--num-frames", 2, "--json") == 1
-    report = json.loads(capsys.readouterr().out)
+    report = json.loads(capsys.readouterr().out)  # nothing else is printed
     assert report["metrics"]["num_videos"] == 1 and report["num_frames"] == 2
     assert [item["video_id"] for item in report["skipped"]] == ["1.mp4"]
+
+
+def test_command_in_half_precision(checkpoint, corpus, by_hand, capsys):
+    assert evaluate(checkpoint, corpus, "--device", "cpu", "--dtype", "bfloat16", "--json") == 0
+    mean_rank = json.loads(capsys.readouterr().out)["metrics"]["t2v_MnR"]
+    assert abs(mean_rank - retrieval_metrics(by_hand, [0, 0, 1, 2, 2, 2, 3])["t2v_MnR"]) < 1
 
 
 def test_command_refuses_what_cannot_work(checkpoint, corpus, tmp_path):
