@@ -59,12 +59,14 @@ class CorpusBatches:
             process_index=accelerator.process_index,
             num_processes=accelerator.num_processes,
         )
-        frames = FrameReader(samples, collate.processor.video_processor)
-        if config.cache_frames == "memory":
-            show = config.progress and accelerator.is_main_process
-            frames = FrameMemory(frames, config.num_workers, show)
-        dropper = WordDropper([sample.captions for sample in samples]) if config.word_dropping else None
         in_memory = config.cache_frames == "memory"
+        video_processor = collate.processor.video_processor
+        if in_memory:
+            show = config.progress and accelerator.is_main_process
+            frames = FrameMemory(samples, video_processor, config.num_workers, show)
+        else:
+            frames = FrameReader(samples, video_processor)
+        dropper = WordDropper([sample.captions for sample in samples]) if config.word_dropping else None
         self.loader = DataLoader(
             PairDataset(samples, frames, dropper, config.seed),
             batch_sampler=self.sampler,

@@ -5,10 +5,10 @@ import signal
 from collections.abc import Sequence
 
 import torch
-from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
-from dmae.modeling import DmaeVideoProcessor, VideoDecodeError
+from dmae.modeling import DmaeVideoProcessor, VideoDecodeError, VideoFrames, read_frames
+from dmae.modeling.frame_loader import FrameLoader
 
 from .corpora import CorpusError, VideoSample
 
@@ -35,40 +35,49 @@ class FrameReader(torch.utils.data.Dataset):
 class FrameMemory(torch.utils.data.Dataset):
     """As `FrameReader`, with every video decoded once, at the start, by `num_workers` processes."""
 
-    def __init__(self, reader: FrameReader, num_workers: int, progress: bool):
-        loader = DataLoader(
-            reader,
-            batch_size=None,
-            num_workers=num_workers,
-            worker_init_fn=leave_signals_to_parent,
-            generator=torch.Generator(),
+    def __init__(
+        self, samples: Sequence[VideoSample], video_processor: DmaeVideoProcessor, num_workers: int, progress: bool
+    ):
+        loader = FrameLoader(
+            [sample.video for sample in samples],
+            video_processor,
+            windows=[(sample.start, sample.end) for sample in samples],
+            workers=num_workers,
         )
-        self.items = []
         self.frames = self.mask = None
-        for index, item in enumerate(tqdm(loader, desc="decode", unit="video", disable=not progress)):
-            if item is not None and self.frames is None:
-                self.frames = torch.empty(len(reader), *item[0].shape, dtype=torch.uint8)
-                self.mask = torch.empty(len(reader), *item[1].shape, dtype=item[1].dtype)
-            if item is not None:
-                self.frames[index], self.mask[index] = item
-            self.items.append(item is not None)
-        if not any(self.items):
-            raise CorpusError(f"none of the {len(reader)} training videos can be decoded")
+        self.readable = [False] * len(samples)
+        for video in tqdm(loader, desc="decode", unit="video", disable=not progress):
+            if video.frames is None:
+                logger.warning("left out: %s", video.error)
+                continue
+            frames, mask = resized_and_cropped(video.frames, video_processor)
+            if self.frames is None:
+                self.frames = frames.new_empty(len(samples), *frames.shape)
+                self.mask = mask.new_empty(len(samples), *mask.shape)
+            self.frames[video.index], self.mask[video.index] = frames, mask
+            self.readable[video.index] = True
+        if not any(self.readable):
+            raise CorpusError(f"none of the {len(samples)} training videos can be decoded")
 
     def __len__(self) -> int:
-        return len(self.items)
+        return len(self.readable)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor] | None:
-        return (self.frames[index], self.mask[index]) if self.items[index] else None
+        return (self.frames[index], self.mask[index]) if self.readable[index] else None
 
 
 def read_video(sample: VideoSample, video_processor: DmaeVideoProcessor) -> tuple[torch.Tensor, torch.Tensor] | None:
     """`(frames uint8 (F, 3, H, W), frame_mask (F,))`, or None and a warning where the file cannot be read."""
     try:
-        frames = video_processor.read(sample.video, start=sample.start, end=sample.end, threads=1)
+        options = video_processor.read_options
+        frames = read_frames(sample.video, start=sample.start, end=sample.end, threads=1, **options)
     except (VideoDecodeError, ValueError) as error:
         logger.warning("left out: %s", error)
         return None
+    return resized_and_cropped(frames, video_processor)
+
+
+def resized_and_cropped(frames: VideoFrames, video_processor: DmaeVideoProcessor) -> tuple[torch.Tensor, torch.Tensor]:
     processed = video_processor([frames], do_rescale=False, do_normalize=False, return_tensors="pt")
     return processed["pixel_values_videos"][0], processed["frame_mask"][0]
 

@@ -6,11 +6,14 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
+from datetime import timedelta
 from itertools import islice
 from pathlib import Path
 
 from accelerate import Accelerator
-from accelerate.utils import set_seed
+from accelerate.utils import DistributedType, InitProcessGroupKwargs, set_seed
+
+from dmae.modeling import DmaeModel
 
 from .checkpoints import CheckpointStore, Position, flush_folder, publish_files
 from .collation import PairBatch, to_device
@@ -58,6 +61,8 @@ def train(config: TrainConfig) -> dict:
         log_with=config.trackers or None,
         project_dir=config.output_dir,
         step_scheduler_with_optimizer=False,
+        # The others wait while the main process decodes and measures.
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(hours=6))],
     )
     if config.push_to_hub and accelerator.is_main_process:
         prepare_repo(config.hub_model_id, private=config.hub_private)
@@ -71,6 +76,7 @@ def train(config: TrainConfig) -> dict:
         numbers = (result[name] for name in ("metrics", "step", "seconds"))
         published = publish_run(result["model_dir"], TrainingRun(config, *numbers, accelerator.num_processes))
         result |= {"url": published.url} if published else {}
+    accelerator.end_training()
     return result
 
 
@@ -92,8 +98,8 @@ class Trainer:
         self.total_steps = config.max_steps or batches.total(config.epochs, config.gradient_accumulation_steps)
         if config.compile:
             model.compile()
-        self.model = accelerator.prepare(model)
-        self.optimizer = accelerator.prepare(make_optimizer(self.model, config))
+        # Together: FSDP replaces the parameters that the optimizer holds.
+        self.model, self.optimizer = accelerator.prepare(model, make_optimizer(model, config))
         self.scheduler = make_scheduler(self.optimizer, config, self.total_steps)
         accelerator.register_for_checkpointing(self.scheduler)
         self.normalize = Normalizer(processor.video_processor)
@@ -225,11 +231,13 @@ class Trainer:
         """Measures the model, and keeps it where it is the best so far."""
         if self.eval_samples is None:
             return
-        model = self.accelerator.unwrap_model(self.model)
-        options = {"batch_size": self.config.eval_batch_size, "workers": max(1, self.config.num_workers)}
-        show = self.config.progress and self.accelerator.is_main_process
-        metrics = evaluate_model(model, self.processor, self.eval_samples, progress=show, **options)
-        model.train()
+        model, metrics = self._whole_model(), None
+        if self.accelerator.is_main_process:
+            options = {"batch_size": self.config.eval_batch_size, "workers": max(1, self.config.num_workers)}
+            show = self.config.progress
+            metrics = evaluate_model(model, self.processor, self.eval_samples, progress=show, **options)
+            model.train()
+        metrics = gather_objects(metrics)[0]
         self.tracking.log(self.position.step, metrics)
         best = self.config.best_metric
         if best not in metrics:
@@ -245,6 +253,18 @@ class Trainer:
         elif self.position.evaluated != self.position.step:
             self._evaluate()
         self._save_checkpoint()
+
+    def _whole_model(self) -> DmaeModel | None:
+        """The model without wrappers; where FSDP has cut it up, a whole copy on the main process."""
+        model = self.accelerator.unwrap_model(self.model)
+        if self.accelerator.distributed_type != DistributedType.FSDP:
+            return model
+        state = self.accelerator.get_state_dict(self.model)
+        if not self.accelerator.is_main_process:
+            return None
+        copy = DmaeModel(model.config)
+        copy.load_state_dict(state)
+        return copy.to(self.accelerator.device)
 
     def _save_model(self) -> None:
         state = self.accelerator.get_state_dict(self.model)

@@ -52,7 +52,6 @@ class Tracking:
         self.bar.close()
         if self.active:
             plot(read_metrics(self.path), self.path.with_name(PLOT_FILE))
-        self.accelerator.end_training()
 
     def _forget_after(self, step: int) -> None:
         """Removes records of steps that a killed run made after its last checkpoint: they will be made again."""
