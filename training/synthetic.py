@@ -24,6 +24,7 @@ from .synthetic_scenes import Scene, sample_scenes
 
 SPLITS = ("train", "test")
 CAPTIONS = "captions.jsonl"
+SPEC, UNFINISHED = "spec.json", ".unfinished.json"
 FORMAT = 1  # raise it when the same spec would no longer give the same corpus
 
 
@@ -74,10 +75,14 @@ def write_corpus(
         for scene, row in rows[split]
         if not (path := root / split / row["video"]).exists()
     ]
+    for split in SPLITS:
+        (root / split).mkdir(exist_ok=True)
     _write_videos(missing, workers or os.cpu_count() or 1, progress)
     for split in SPLITS:
         lines = "".join(json.dumps(row) + "\n" for _, row in rows[split])
         _write_text(root / split / CAPTIONS, lines)
+    if (root / UNFINISHED).is_file():
+        os.replace(root / UNFINISHED, root / SPEC)
     return root
 
 
@@ -91,20 +96,22 @@ def _check(spec: dict) -> None:
 
 def _claim(root: Path, spec: dict) -> None:
     """Makes the folder this corpus' own, or refuses one with anything else in it."""
-    file = root / "spec.json"
-    if file.is_file():
-        try:
-            found = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError:
-            found = None
-        if found != spec:
-            raise ValueError(f"{root} holds a corpus of another spec ({file}): delete it or name another folder")
-        return
+    for name in (SPEC, UNFINISHED):
+        if (root / name).is_file():
+            if _read_json(root / name) != spec:
+                raise ValueError(f"{root} holds a corpus of another spec ({name}): delete it or name another folder")
+            return
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise ValueError(f"{root} is there and is not a synthetic corpus: name a new or empty folder")
-    for split in SPLITS:
-        (root / split).mkdir(parents=True)
-    _write_text(file, json.dumps(spec, indent=2) + "\n")
+    root.mkdir(parents=True, exist_ok=True)
+    _write_text(root / UNFINISHED, json.dumps(spec, indent=2) + "\n")
+
+
+def _read_json(path: Path):
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return None
 
 
 def _rows(split: str, spec: dict) -> Iterator[tuple[Scene, dict]]:

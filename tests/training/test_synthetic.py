@@ -177,6 +177,9 @@ def test_an_interrupted_corpus_is_completed_and_a_complete_one_left_alone(corpus
         patch.setattr(synthetic, "write_video", stop_after_four)
         write_corpus(root, workers=1, **SIZES)
     assert len(list(root.rglob("*.mp4"))) == 4 and not list(root.rglob("captions.jsonl"))
+    assert not (root / "spec.json").exists()  # what make takes for complete
+    with pytest.raises(ValueError, match="another spec"):
+        write_corpus(root, workers=1, **(SIZES | {"seed": 9}))
     write_corpus(root, workers=1, **SIZES)
     assert contents(root) == contents(corpus)
     stamps = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
