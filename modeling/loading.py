@@ -20,6 +20,8 @@ def load_pretrained(name_or_path: str | Path, **kwargs) -> tuple[DmaeModel, Dmae
         OSError: there is no such checkpoint. ValueError: it is neither DMAE nor CLIP.
     """
     name_or_path = str(name_or_path)
+    if name_or_path.startswith(("/", ".", "~")) and not Path(name_or_path).exists():
+        raise OSError(f"there is no folder {name_or_path}: give the folder of a model, or its Hub id")
     if Path(name_or_path).is_dir() and not (Path(name_or_path) / "config.json").is_file():
         raise OSError(f"{name_or_path} is a folder without config.json: give a model that save_pretrained wrote")
     hub_names = ("revision", "token", "cache_dir", "local_files_only")

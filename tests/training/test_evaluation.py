@@ -273,6 +273,8 @@ def test_command_refuses_what_cannot_work(checkpoint, corpus, tmp_path):
         evaluate(checkpoint, corpus, "--batch-size", 0)
     with pytest.raises(CorpusError, match="no folder here"):
         evaluate(checkpoint, tmp_path / "nowhere")
+    with pytest.raises(OSError, match="there is no folder"):
+        evaluate(tmp_path / "no-model", corpus)
     with pytest.raises(OSError, match=r"without config\.json"):
         evaluate(tmp_path, corpus)
 
