@@ -287,7 +287,7 @@ class _Handler(BaseHTTPRequestHandler):
                 return self.hub.apply(repo, [json.loads(line) for line in body.splitlines()])
         if action == "paths-info":
             files = repo.at(revision)[1]
-            return [files[path].entry(path) for path in json.loads(body)["paths"] if path in files]
+            return [files[path].entry(path) for path in parse_qs(body.decode()).get("paths", []) if path in files]
         if action == "refs":
             main = {"name": "main", "ref": "refs/heads/main", "targetCommit": repo.commits[-1][0]}
             return {"branches": [main], "converts": [], "tags": []}

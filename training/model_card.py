@@ -109,7 +109,7 @@ def _title_of(source: str) -> str:
 
 
 def _metadata(run: TrainingRun | None) -> ModelCardData:
-    facts = {"library_name": "transformers", "pipeline_tag": "feature-extraction", "tags": TAGS, "language": "en"}
+    facts = {"library_name": "transformers", "pipeline_tag": "feature-extraction", "tags": TAGS}
     if run is None:
         return ModelCardData(**facts)
     return ModelCardData(
