@@ -104,9 +104,9 @@ def _describe(root: Path, path: Path, by_path: dict, by_id: dict, taken: dict, p
 def _sort(file: CorpusFile, row: dict | None, plan: Plan) -> None:
     if row is None:
         plan.new.append(file)
-    elif row["path"] == file.path and (row["file_size"], row["modified"]) == (file.size, file.modified):
-        plan.unchanged += 1
-    elif row["path"] == file.path and row["file_size"] == file.size and row["content_hash"] == hash_file(file.path):
+    elif (row["path"] == file.path and (row["file_size"], row["modified"]) == (file.size, file.modified)) or (
+        row["path"] == file.path and row["file_size"] == file.size and row["content_hash"] == hash_file(file.path)
+    ):
         plan.unchanged += 1
     else:
         plan.changed.append(file)

@@ -4,6 +4,7 @@ import io
 import os
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -13,8 +14,9 @@ import torch
 from PIL import Image
 from tqdm.auto import tqdm
 
+from dmae.modeling.frame_loader import FrameLoader
+
 from .corpus import CorpusFile, Plan, hash_file, make_plan
-from .errors import VideoIndexError
 from .failures import FailureLog
 from .rows import VideoFile
 
@@ -68,9 +70,9 @@ class AddOptions:
 
 def add_videos(index, videos, **options) -> AddReport:
     """See `VideoIndex.add`; `options` are those of `AddOptions`."""
-    if index.model is None or index.processor is None:
-        raise VideoIndexError(f"the index at {index.uri} was opened without a model: pass one, or use add_embeddings")
     options = AddOptions(**options)
+    # The decoding processes never touch the table that their parent has open.
+    warnings.filterwarnings("ignore", message="lancedb fork support")
     started = time.monotonic()
     known = index.table.scan(["id", "path", "content_hash", "file_size", "modified"]).to_pylist()
     plan = make_plan(videos, known)
@@ -120,10 +122,7 @@ def _encode(index, todo, changed: set[str], failures: FailureLog, report: AddRep
 
 def _load(processor, todo, bad, bar, options) -> Iterator[tuple[CorpusFile, object]]:
     """Decoded files in order; a bad one is noted and left out."""
-    from dmae.modeling.frame_loader import FrameLoader
-
-    num_frames = processor.video_processor.num_frames
-    for item in FrameLoader([f.path for f in todo], None, num_frames=num_frames, workers=options.workers):
+    for item in FrameLoader([file.path for file in todo], processor.video_processor, workers=options.workers):
         if item.error is None:
             yield todo[item.index], item.frames
         else:

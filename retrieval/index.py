@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
-
 from dmae.modeling.features import TextFeatures
 
-from . import encoding, query, sharing
+from . import encoding, explanation, query, sharing
 from .errors import VideoIndexError
+from .filters import make_where
 from .fingerprint import model_encoder, preprocessing_encoder
 from .rows import VideoFile, check_ids, make_rows
 from .schema import Encoder, IndexSettings
@@ -106,13 +106,13 @@ class VideoIndex:
     def __repr__(self) -> str:
         return f"VideoIndex({self.uri!r}, {len(self)} videos)"
 
-    def add(self, videos, **options) -> "encoding.AddReport":
+    def add(self, videos, **options) -> encoding.AddReport:
         """Encodes and adds videos: a folder (searched for video files), a file, or a list of files.
 
         Idempotent by content: unchanged files are skipped, changed ones encoded again, vanished ones reported (removed with
         `prune=True`). A file that cannot be read is reported and never stops the others. See `encoding.add_videos` for options.
         """
-        return encoding.add_videos(self, videos, **options)
+        return encoding.add_videos(self._with_model(), videos, **options)
 
     def add_embeddings(
         self,
@@ -184,15 +184,18 @@ class VideoIndex:
 
     def encode_query(self, queries: list) -> TextFeatures:
         """Features of a list of queries of any kind, as `search_embeddings` takes them."""
-        if self.model is None or self.processor is None:
-            raise VideoIndexError(
-                f"the index at {self.uri} was opened without a model: pass one, or use search_embeddings"
-            )
+        self._with_model()
         return query.encode_queries(self.model, self.processor, queries)
 
-    def explain(self, query_text: str, video_id: str) -> "query.Explanation":
+    def explain(self, text: str, video_id: str) -> explanation.Explanation:
         """How each word of a text matches each frame of an indexed video."""
-        return query.explain(self, query_text, video_id)
+        return explanation.explain(self._with_model(), text, video_id)
+
+    def thumbnails(self, ids: Sequence[str]) -> dict[str, bytes]:
+        """JPEG thumbnails of the videos that have one, by id."""
+        ids = check_ids(ids)
+        rows = self.table.scan(["id", "thumbnail"], make_where({"id": ids})).to_pylist() if ids else []
+        return {row["id"]: row["thumbnail"] for row in rows if row["thumbnail"]}
 
     def prepare(self) -> None:
         """Loads into memory what searches need; otherwise the first two searches do."""
@@ -224,6 +227,11 @@ class VideoIndex:
     def push_to_hub(self, repo_id: str, **options) -> str:
         """Shares the index as a dataset repository; see `sharing.push` for options."""
         return sharing.push(self, repo_id, **options)
+
+    def _with_model(self) -> "VideoIndex":
+        if self.model is None or self.processor is None:
+            raise VideoIndexError(f"the index at {self.uri} was opened without a model: open it with one")
+        return self
 
 
 def _encoder(part) -> Encoder:

@@ -4,7 +4,6 @@ A text is what the model makes of it. An image is a video of one frame. A video 
 frames are the words (with their weights), and their weighted mean, at unit norm, is the sentence.
 """
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 

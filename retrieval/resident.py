@@ -5,10 +5,12 @@ import pyarrow as pa
 import torch
 
 from .scoring import CandidateFrames
+from .stage_one import multiply
 from .table import VideoTable
 
 LOAD_BATCH = 4096
 FRAME_COLUMNS = ("frames", "frame_scales", "frame_weights", "nearest", "gains")
+COHERENCE_SAMPLE = 2000
 REBUILD_ABOVE = 0.3  # share of dead slots at which the arrays are read anew
 
 
@@ -89,6 +91,19 @@ class FrameStore:
             self._gains.rows[flat].view(shape),
         )
 
+    def sentence_scores(self, sentences: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """`(A, N)` maxima and means over each video's frames of their dot products with `(A, D)` sentence embeddings."""
+        frames, counts = self._frames.rows, self._counts.rows
+        scores = multiply(frames, sentences)
+        if len(self._scales):
+            scores *= self._scales.rows
+        if int(counts.min()) == int(counts.max()):
+            scores = scores.view(len(scores), len(counts), -1)
+            return scores.amax(dim=2), scores.mean(dim=2)
+        lengths = counts.expand(len(scores), -1).contiguous()
+        best, mean = (torch.segment_reduce(scores, how, lengths=lengths, axis=1) for how in ("max", "mean"))
+        return best, mean
+
     @property
     def nbytes(self) -> int:
         arrays = (v for v in vars(self).values() if isinstance(v, GrowingArray))
@@ -124,6 +139,12 @@ class ResidentIndex:
     @property
     def pooled(self) -> torch.Tensor:
         return self._pooled.rows
+
+    @property
+    def coherence(self) -> float:
+        """Mean norm of the pooled vectors of at most `COHERENCE_SAMPLE` videos spread over the index."""
+        sample = self.pooled[:: max(1, len(self.pooled) // COHERENCE_SAMPLE)].float()
+        return float(sample.norm(dim=1).mean()) if len(sample) else 1.0
 
     def sync(self) -> None:
         """Brings the arrays in step with the table's latest version, reading only rows written since."""

@@ -13,10 +13,11 @@ from .errors import VideoIndexError
 from .filters import make_where
 from .resident import FRAME_COLUMNS, CandidateFrames, ResidentIndex, frames_of
 from .scoring import ScoreOptions, score_candidates
-from .stage_one import best_by_pooled, query_vectors
+from .stage_one import COHERENT, best_by_frames, best_by_pooled, query_vectors
 from .table import VideoTable
 
 DEFAULT_CANDIDATES = 500
+INCOHERENT_FACTOR = 8  # more candidates where the pooled vectors say little and the frames are not in memory
 EXACT_LIMIT = 1_500_000  # videos; beyond, stage one reads the table's vector index instead of memory
 HIT_COLUMNS = ("id", "path", "duration", "frame_times", "metadata")
 
@@ -137,13 +138,23 @@ class Searcher:
             return
         resident = self._sync()
         self._warm = True
-        slots = best_by_pooled(queries, resident.pooled, self._allowed(resident, where), count, self.options)
-        for chosen in slots:
+        for chosen in self._slots(resident, queries, count, self._allowed(resident, where)):
             row_ids = resident.row_ids[chosen.numpy()]
             if resident.frames is None:
                 yield self._read(row_ids)
             else:
                 yield row_ids, resident.frames.gather(chosen) if len(chosen) else None
+
+    def _slots(self, resident: ResidentIndex, queries: TextFeatures, count: int, allowed: torch.Tensor):
+        """Stage one: the candidates' positions for each query."""
+        if int(allowed.sum()) <= count:
+            return [allowed.nonzero()[:, 0]] * len(queries.sentence_embeds)
+        if resident.coherence >= COHERENT:
+            return best_by_pooled(queries, resident.pooled, allowed, count, self.options)
+        if resident.frames is not None:
+            return best_by_frames(queries, resident.pooled, resident.frames, allowed, count, self.options)
+        count = min(count * INCOHERENT_FACTOR, int(allowed.sum()))
+        return best_by_pooled(queries, resident.pooled, allowed, count, self.options)
 
     def _read(self, row_ids: np.ndarray) -> tuple[np.ndarray, CandidateFrames | None]:
         rows = self.table.take(row_ids, FRAME_COLUMNS)

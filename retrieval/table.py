@@ -118,10 +118,10 @@ class VideoTable:
         with storage_errors(self.uri, "reading"):
             return self._table.search().select(list(columns)).limit(count).to_arrow()
 
-    def scan_batches(self, columns: Sequence[str], size: int) -> Iterator[pa.RecordBatch]:
+    def scan_batches(self, columns: Sequence[str], size: int, where: str | None = None) -> Iterator[pa.RecordBatch]:
         """As `scan`, a batch of at most `size` rows at a time."""
         with storage_errors(self.uri, "reading"):
-            yield from self._query(columns, None).to_batches(size)
+            yield from self._query(columns, where).to_batches(size)
 
     def take(self, row_ids: np.ndarray, columns: Sequence[str]) -> pa.Table:
         """Rows by row id, in the order asked, with `_rowid`; rows deleted meanwhile are left out."""

@@ -35,6 +35,12 @@ def run(args: argparse.Namespace) -> int:
     for name in ("batch_size", "workers"):
         if getattr(args, name) < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(args, name)}")
+    from ..table import VideoTable
+
+    if VideoTable.exists(args.index, storage_options(args)):
+        VideoTable.open(
+            args.index, storage_options=storage_options(args)
+        )  # a foreign one is told before a model is loaded
     index = _open_or_create(args, *load_model(args))
     options = {name: getattr(args, name) for name in ("prune", "retry_failed", "batch_size", "workers")}
     report = index.add(args.videos if len(args.videos) > 1 else args.videos[0], **options)

@@ -1,9 +1,12 @@
 """`dmae search QUERY`: finds videos by a text, or more like an image or a video."""
 
 import argparse
+import hashlib
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
+from ..clock import clock
 from .arguments import add_index, add_model, load_model, storage_options
 
 HELP = "find videos by a text, or more like an image or a video"
@@ -18,23 +21,46 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--offset", type=int, default=0, help="results to skip, for paging")
     parser.add_argument("--where", metavar="FILTER", help="filter such as \"duration < 60 AND category = 'food'\"")
     parser.add_argument("--min-score", type=float, help="leave out results below this score")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write the results as a self-contained page")
+    parser.add_argument("--thumbnails", type=Path, metavar="FOLDER", help="write thumbnails there and name them")
     parser.add_argument("--json", action="store_true", help="print the results as JSON, best first")
 
 
 def run(args: argparse.Namespace) -> int:
+    from ..html_report import html_report
     from ..index import VideoIndex
+    from ..table import VideoTable
 
+    VideoTable.open(
+        args.index, storage_options=storage_options(args)
+    )  # a missing index is told before a model is loaded
     model, processor = load_model(args)
     index = VideoIndex.open(args.index, model, processor, read_only=True, storage_options=storage_options(args))
     hits = index.search(args.query, k=args.k, offset=args.offset, where=args.where, min_score=args.min_score)
+    pictures = index.thumbnails([hit.id for hit in hits]) if args.html or args.thumbnails else {}
+    if args.html:
+        args.html.write_text(html_report(args.query, hits, pictures), encoding="utf-8")
+    files = write_thumbnails(args.thumbnails, pictures) if args.thumbnails else {}
     if args.json:
-        print(json.dumps([hit.to_dict() for hit in hits], ensure_ascii=False))
+        found = [hit.to_dict() | ({"thumbnail": files.get(hit.id)} if args.thumbnails else {}) for hit in hits]
+        print(json.dumps(found, ensure_ascii=False))
     else:
-        print_hits(args.query, hits, args.offset)
+        print_hits(args.query, hits, args.offset, files)
     return 0
 
 
-def print_hits(query: str, hits, offset: int) -> None:
+def write_thumbnails(folder: Path, pictures: dict[str, bytes]) -> dict[str, str]:
+    """Writes JPEG files named by a digest of the id, which may hold anything, and returns their paths by id."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {}
+    for video_id, jpeg in pictures.items():
+        path = folder / f"{hashlib.blake2b(video_id.encode(), digest_size=8).hexdigest()}.jpg"
+        path.write_bytes(jpeg)
+        files[video_id] = str(path)
+    return files
+
+
+def print_hits(query: str, hits, offset: int, thumbnails: dict[str, str]) -> None:
     """A table of hits, a row each."""
     from rich.console import Console
     from rich.table import Table
@@ -44,31 +70,14 @@ def print_hits(query: str, hits, offset: int) -> None:
         print(f"nothing found for {query!r}")
         return
     table = Table(title=Text(query))
-    for name, justify in (
-        ("", "right"),
-        ("score", "right"),
-        ("best moment", "right"),
-        ("length", "right"),
-        ("video", "left"),
-    ):
-        table.add_column(name, justify=justify, overflow="fold")
+    for name in ("", "score", "best moment", "length"):
+        table.add_column(name, justify="right")
+    for name in ("video", *(("thumbnail",) if thumbnails else ())):
+        table.add_column(name, overflow="fold")
     for rank, hit in enumerate(hits, start=offset + 1):
-        cells = str(rank), f"{hit.score:.3f}", clock(hit.best_time), clock(hit.duration), Text(hit.path or hit.id)
-        table.add_row(*cells)
+        cells = [str(rank), f"{hit.score:.3f}", clock(hit.best_time), clock(hit.duration), Text(hit.path or hit.id)]
+        table.add_row(*cells, *([Text(thumbnails.get(hit.id, ""))] if thumbnails else []))
     Console().print(table)
-
-
-def clock(seconds: float | None) -> str:
-    """Seconds as `mm:ss`, or `h:mm:ss` from an hour on.
-
-    >>> clock(75.4), clock(3661), clock(None)
-    ('01:15', '1:01:01', '')
-    """
-    if seconds is None:
-        return ""
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes:02d}:{rest:02d}"
 
 
 command = SimpleNamespace(help=HELP, example=EXAMPLE, configure=configure, run=run)

@@ -1,0 +1,31 @@
+"""`dmae delete ID …`: removes videos from an index; their files stay."""
+
+import argparse
+import sys
+from types import SimpleNamespace
+
+from .arguments import add_index, storage_options
+
+HELP = "remove videos from an index (their files stay)"
+EXAMPLE = "dmae delete boat.mp4 yoga.mp4 --index clips.index"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("ids", nargs="+", metavar="ID", help="ids, as `dmae search --json` prints them")
+    add_index(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    from ..index import VideoIndex
+
+    index = VideoIndex.open(args.index, storage_options=storage_options(args))
+    ids = list(dict.fromkeys(args.ids))
+    deleted = index.delete(ids)
+    print(f"{index.uri}: {deleted} deleted, {len(index)} left")
+    if deleted < len(ids):
+        print(f"{len(ids) - deleted} of the ids were not in the index", file=sys.stderr)
+        return 1
+    return 0
+
+
+command = SimpleNamespace(help=HELP, example=EXAMPLE, configure=configure, run=run)

@@ -1,0 +1,46 @@
+"""`dmae export FILE.parquet`: an index's embeddings and metadata as one Parquet file."""
+
+import argparse
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+from .arguments import add_index, storage_options
+
+HELP = "write an index's embeddings and metadata to a Parquet file"
+EXAMPLE = "dmae export clips.parquet --index clips.index --where 'duration < 60'"
+ROWS = 2048
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("destination", type=Path, metavar="FILE", help="Parquet file to write")
+    add_index(parser)
+    parser.add_argument("--where", metavar="FILTER", help="only these videos")
+    parser.add_argument("--thumbnails", action="store_true", help="include the thumbnails")
+
+
+def run(args: argparse.Namespace) -> int:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from ..index import VideoIndex
+
+    table = VideoIndex.open(args.index, read_only=True, storage_options=storage_options(args)).table
+    names = [name for name in table.columns if args.thumbnails or name != "thumbnail"]
+    table.count(args.where)  # a broken filter is told before a file is made
+    partial = args.destination.with_name(f"{args.destination.name}.part")
+    writer, rows = None, 0
+    for batch in table.scan_batches(names, ROWS, args.where):
+        batch = pa.Table.from_batches([batch]).select(names)
+        writer = writer or pq.ParquetWriter(partial, batch.schema)
+        writer.write_table(batch)
+        rows += batch.num_rows
+    if writer is None:
+        raise ValueError(f"nothing to export from {args.index}")
+    writer.close()
+    os.replace(partial, args.destination)
+    print(f"{args.destination}: {rows} videos")
+    return 0
+
+
+command = SimpleNamespace(help=HELP, example=EXAMPLE, configure=configure, run=run)

@@ -1,0 +1,36 @@
+"""`dmae stats`: what an index holds and how it is searched."""
+
+import argparse
+import json
+from types import SimpleNamespace
+
+from .arguments import add_index, storage_options
+
+HELP = "show what an index holds and how it is searched"
+EXAMPLE = "dmae stats --index clips.index"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    add_index(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    from ..index import VideoIndex
+
+    stats = VideoIndex.open(args.index, read_only=True, storage_options=storage_options(args)).stats()
+    if args.json:
+        print(json.dumps(stats, ensure_ascii=False))
+        return 0
+    for name, value in stats.items():
+        print(f"{name:16} {_plain(value)}")
+    return 0
+
+
+def _plain(value) -> str:
+    if isinstance(value, dict):
+        return f"{value['name'] or 'unnamed'} {value['fingerprint'][:12]}".strip()
+    return ", ".join(value) if isinstance(value, list) else str(value)
+
+
+command = SimpleNamespace(help=HELP, example=EXAMPLE, configure=configure, run=run)
