@@ -2,7 +2,7 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple, TypeVar
 
@@ -14,7 +14,7 @@ from dmae.modeling.features import TextFeatures, VideoFeatures
 from dmae.modeling.frame_loader import FrameLoader
 
 from .metrics.video_text_retrieval.ranking import retrieval_metrics, text_to_video_metrics
-from .samples import CorpusError, VideoSample
+from .samples import CorpusError, VideoSample, merge_rows
 from .score_normalization import QueryBank, dual_softmax
 
 __all__ = [
@@ -55,7 +55,7 @@ class EncodedSamples(NamedTuple):
     skipped: list[SkippedVideo]
 
 
-def evaluate_model(model, processor, samples: Sequence[VideoSample], **options) -> dict[str, float]:
+def evaluate_model(model, processor, samples: Iterable[VideoSample], **options) -> dict[str, float]:
     """Everything measured on a corpus, as one flat dict; options as in `encode_samples` and `evaluate_encoded`."""
     encode = {name: options.pop(name) for name in ("batch_size", "workers", "progress") if name in options}
     encoded = encode_samples(model, processor, samples, **encode)
@@ -63,20 +63,23 @@ def evaluate_model(model, processor, samples: Sequence[VideoSample], **options) 
 
 
 def encode_samples(
-    model, processor, samples: Sequence[VideoSample], *, batch_size: int = 16, workers: int = 2, progress: bool = True
+    model, processor, samples: Iterable[VideoSample], *, batch_size: int = 16, workers: int = 2, progress: bool = True
 ) -> EncodedSamples:
     """Encodes videos and captions. A video that does not decode is reported, and left out with its captions.
 
     Args:
         model, processor: a `DmaeModel`, on the device that it shall run on, and its `DmaeProcessor`.
-        samples: from `load_samples`.
+        samples: from `load_samples`. Samples of one id are one video with the captions of all.
         batch_size: videos encoded at once (texts: 16 times as many).
         workers: processes that decode.
         progress: whether to show progress bars.
 
     Raises:
-        CorpusError: where not one video can be read.
+        CorpusError: where there is no sample, or not one video can be read.
     """
+    samples = merge_rows(samples)
+    if not samples:
+        raise CorpusError("nothing to evaluate: there is not one video with a caption")
     video, kept, skipped = _encode_videos(model, processor, samples, batch_size, workers, progress)
     texts = [caption for sample in kept for caption in sample.captions]
     text_to_video = [index for index, sample in enumerate(kept) for _ in sample.captions]
