@@ -1,0 +1,109 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dmae.modeling import DmaeConfig
+from dmae.training.config import ConfigError, TrainConfig, config_from_dict, load_config, save_config
+
+RECIPES = Path(__file__).parents[2] / "training" / "configs"
+
+
+def test_file_and_overrides(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text("model: m\ndataset: d\nclip_learning_rate: 1e-6\nmodel_options: {loss: infonce}\n")
+    config = load_config(
+        path, ["batch_size=16", "learning_rate=3e-4", "model_options.neighbor_weight=0.2", "eval_split=null"]
+    )
+    assert (config.batch_size, config.eval_split) == (16, None)
+    # YAML 1.1 reads 1e-6 as a text
+    assert (config.clip_learning_rate, config.learning_rate) == (1e-6, 3e-4)
+    assert config.model_options == {"loss": "infonce", "neighbor_weight": 0.2}
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("btch_size=3", "did you mean 'batch_size'"),
+        ("zzzz=3", "unknown key 'zzzz'.*there is model, clip"),
+        ("batch_size=many", "batch_size='many': it must be a int"),
+        ("batch_size=2.5", "batch_size=2.5"),
+        ("batch_size=true", "batch_size=True"),
+        ("streaming=3", "streaming=3: it must be a bool"),
+        ("cache_frames=disk", "cache_frames='disk': it must be one of none, memory"),
+        ("batch_size", "key=value"),
+        ("model_options.a.b=1", None),
+        ("trackers=[", "no YAML"),
+    ],
+)
+def test_refused(override, said):
+    if said is None:
+        assert load_config(None, [override]).model_options == {"a": {"b": 1}}
+        return
+    with pytest.raises(ConfigError, match=said) as error:
+        load_config(None, [override])
+    assert "\n" not in str(error.value)
+
+
+def test_bare_no_is_a_precision():
+    assert load_config(None, ["mixed_precision=no"]).mixed_precision == "no"
+
+
+@pytest.mark.parametrize("text", ["- a\n- b\n", "a: [\n", "just words"])
+def test_file_that_is_no_mapping(tmp_path, text):
+    (tmp_path / "bad.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=r"bad\.yaml"):
+        load_config(tmp_path / "bad.yaml")
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(ConfigError, match=r"none\.yaml does not exist"):
+        load_config(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"dataset": "d"}, "exactly one of model="),
+        ({"dataset": "d", "model": "m", "clip": "c"}, "exactly one of model="),
+        ({"dataset": "d", "model_config": {}}, "give tokenizer="),
+        ({"model": "m"}, "dataset is missing"),
+        ({"model": "m", "dataset": "d", "batch_size": 1}, "at least 2 pairs"),
+        ({"model": "m", "dataset": "d", "streaming": True}, "needs max_steps"),
+        ({"model": "m", "dataset": "d", "push_to_hub": True}, "needs hub_model_id"),
+        ({"model": "m", "dataset": "d", "epochs": 0}, "epochs=0"),
+    ],
+)
+def test_settings_that_cannot_work_together(values, said):
+    with pytest.raises(ConfigError, match=said):
+        config_from_dict(values).check()
+
+
+def test_saved_config_makes_the_same_run(tmp_path):
+    config = TrainConfig(model="m", dataset="d", learning_rate=1e-5, model_options={"loss": "infonce"}, max_steps=3)
+    save_config(config, tmp_path / "c.yaml")
+    assert load_config(tmp_path / "c.yaml") == config
+
+
+@pytest.mark.parametrize("dataset", ["msrvtt", "msvd", "didemo", "activitynet"])
+@pytest.mark.parametrize("backbone", ["b32", "b16"])
+def test_recipes_are_the_papers(dataset, backbone):
+    config = load_config(RECIPES / f"{dataset}_vit_{backbone}.yaml")
+    config.check()
+    long = dataset in ("didemo", "activitynet")
+    assert config.dataset == dataset and config.clip == f"openai/clip-vit-base-patch{backbone[1:]}"
+    assert (config.num_frames, config.max_words) == ((64, 64) if long else (12, 32))
+    assert (config.batch_size, config.epochs, config.weight_decay) == (128, 5, 0.2)
+    assert (config.clip_learning_rate, config.learning_rate) == (1e-7, 1e-4)
+    assert (config.adam_beta1, config.adam_beta2, config.adam_epsilon) == (0.9, 0.98, 1e-6)
+    assert (config.warmup_ratio, config.max_grad_norm, config.sampling) == (0.1, 1.0, "per_second")
+    DmaeConfig(num_frames=config.num_frames, max_words=config.max_words, **config.model_options)
+
+
+@pytest.mark.parametrize("name", ["one_gpu", "eight_gpus", "multi_node"])
+def test_launch_examples_are_read_by_accelerate(name):
+    from accelerate.commands.config.config_args import load_config_from_file
+
+    path = RECIPES / "accelerate" / f"{name}.yaml"
+    loaded = load_config_from_file(str(path))
+    assert loaded.num_processes == yaml.safe_load(path.read_text())["num_processes"]
