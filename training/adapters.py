@@ -6,6 +6,7 @@ with 9,000 training videos, MSVD with every caption of a video relevant, DiDeMo 
 
 import csv
 import json
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +14,9 @@ from pathlib import Path
 
 from .folder_corpus import VIDEO_SUFFIXES, without_missing
 from .plain_pickle import read_plain_pickle
-from .samples import CorpusError, VideoSample, merge_rows
+from .samples import CorpusError, VideoSample, caption_tuple, merge_rows
+
+logger = logging.getLogger(__name__)
 
 DIDEMO_SECONDS = 30.0  # longer videos were cut to this for annotation (LocalizingMoments, README)
 
@@ -60,8 +63,17 @@ def load_benchmark(
             f"{benchmark.title}: {files} in {annotations} is not in the published form ({type(error).__name__}: "
             f"{error}); get it from {benchmark.annotations_from}"
         ) from error
-    located = _located(merge_rows(samples), videos)
-    return without_missing(located, f"{benchmark.title}, split '{split}'", videos, missing)
+    where = f"{benchmark.title}, split '{split}'"
+    return without_missing(_located(_captioned(merge_rows(samples), where), videos), where, videos, missing)
+
+
+def _captioned(samples: Sequence[VideoSample], where: str) -> list[VideoSample]:
+    """Without empty captions, and without the videos that then have none."""
+    samples = [replace(sample, captions=caption_tuple(sample.captions, where)) for sample in samples]
+    silent = [sample.video_id for sample in samples if not sample.captions]
+    if silent:
+        logger.warning("%s: %d videos without a caption are left out (%s, …)", where, len(silent), silent[0])
+    return [sample for sample in samples if sample.captions]
 
 
 def _located(samples: Sequence[VideoSample], videos: Path) -> list[VideoSample]:

@@ -176,6 +176,16 @@ def test_missing_videos_are_counted(msrvtt, caplog):
     assert "they are left out" in caplog.text
 
 
+def test_videos_without_a_caption_are_counted(tmp_path, caplog):
+    empty = {"duration": 9.0, "timestamps": [[0.0, 5.0]], "sentences": [" "]}
+    rows = {"v_a": empty, "v_b": {**empty, "sentences": ["A dog."]}}
+    (tmp_path / "train.json").write_text(json.dumps(rows))
+    touch(tmp_path / "videos", "v_a.mp4", "v_b.mp4")
+    with caplog.at_level(logging.WARNING):
+        assert [s.video_id for s in read("activitynet", tmp_path, "train")] == ["v_b"]
+    assert "1 videos without a caption are left out (v_a" in caplog.text
+
+
 def test_missing_files_say_where_to_get_them(tmp_path):
     with pytest.raises(CorpusError, match=r"MSRVTT_JSFUSION_test.csv is not in .*; get it from https://.*msrvtt_data"):
         load_samples("msrvtt", "test", annotations=str(tmp_path), videos=str(tmp_path))

@@ -84,6 +84,14 @@ def test_videofolder_csv_divided_by_its_folders(tmp_path):
     assert [(s.video_id, s.captions) for s in load_samples(str(tmp_path), "val")] == [("validation/b.mp4", ("two",))]
 
 
+def test_csv_holds_a_list_of_captions_as_json(tmp_path):
+    touch(tmp_path, "a.mp4", "b.mp4")
+    rows = [("file_name", "captions"), ("a.mp4", '["one, two", "three"]'), ("b.mp4", "[sic] a caption")]
+    with open(tmp_path / "metadata.csv", "w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    assert [s.captions for s in load_samples(str(tmp_path), "test")] == [("one, two", "three"), ("[sic] a caption",)]
+
+
 def test_moments_of_one_file_are_samples_of_their_own(tmp_path):
     touch(tmp_path, "a.mp4")
     rows = [{"video": "a.mp4", "caption": "x", "start": 0, "end": 5}, {"video": "a.mp4", "caption": "y", "start": 5.5}]
