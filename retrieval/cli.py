@@ -22,7 +22,7 @@ SUMMARIES = {
     "push": "publish a trained model on the Hub",
     "push-space": "publish the search page as a Hub Space",
     "convert": "convert weights of other codes",
-    "frames": "extract the frames of a video as images",
+    "frames": "decode a corpus once, for all training runs",
     "synthetic": "write a synthetic dataset of captioned videos",
 }
 

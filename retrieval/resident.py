@@ -52,7 +52,7 @@ class FrameStore:
         self._frames = GrowingArray((dim,), getattr(torch, dtype))
         self._scales = GrowingArray((), torch.float32)
         self._weights = GrowingArray((), torch.float32)
-        self._nearest = GrowingArray((), torch.int64)
+        self._nearest = GrowingArray((), torch.int16)
         self._gains = GrowingArray((), torch.float32)
 
     def reserve(self, videos: int, frames: int) -> None:
@@ -70,7 +70,7 @@ class FrameStore:
         self._counts.append(counts)
         self._frames.append(columns["frames"][0].view(-1, self._dim))
         self._weights.append(columns["frame_weights"][0])
-        self._nearest.append(columns["nearest"][0].long())
+        self._nearest.append(columns["nearest"][0])
         self._gains.append(columns["gains"][0])
         self._scales.append(columns["frame_scales"][0])
 
@@ -87,7 +87,7 @@ class FrameStore:
         return CandidateFrames(
             embeds.view(*shape, self._dim),
             self._weights.rows[flat].view(shape) * real,
-            self._nearest.rows[flat].view(shape),
+            self._nearest.rows[flat].view(shape).long(),
             self._gains.rows[flat].view(shape),
         )
 

@@ -9,6 +9,7 @@ from datetime import timedelta
 import lancedb
 import numpy as np
 import pyarrow as pa
+from lancedb.index import HnswSq
 
 from .errors import VideoIndexError, storage_errors
 from .filters import check_where, quote
@@ -158,7 +159,7 @@ class VideoTable:
         """Builds (or rebuilds) the approximate index of the pooled vectors."""
         self._check_writable()
         with storage_errors(self.uri, "building the vector index"):
-            self._table.create_index(metric="dot", vector_column_name="pooled", index_type="IVF_HNSW_SQ", replace=True)
+            self._table.create_index("pooled", config=HnswSq(distance_type="dot"), replace=True)
 
     def compact(self, *, force: bool = False) -> None:
         """Merges small data files and brings indexes up to date; old versions go once no reader can be on them."""

@@ -1,0 +1,113 @@
+"""Other engines on the vectors of benchmarks/search.py: their latency and, where they rank by DMAE in the end, their overlap.
+
+FAISS: HNSW on the pooled vectors, then our exact score on its candidates. LanceDB's multivector search and Qdrant's local mode
+rank by their own late interaction (the sum over query tokens of the best frame), without an index: what they do out of the box.
+"""
+
+import time
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from dmae.modeling.features import TextFeatures
+from dmae.retrieval.rows import pool_frames
+from dmae.retrieval.scoring import ScoreOptions, score_candidates
+from dmae.retrieval.stage_one import query_vectors
+
+SLOW_QUERIES = 3
+
+
+def measure(folder, corpus, queries, truth: torch.Tensor, ours: float, index) -> None:
+    """Prints a line for each engine that is installed; `ours` is our p50 in seconds."""
+    for name, engine in {
+        "FAISS HNSW + rerank": faiss_hnsw,
+        "LanceDB multivector": lance_multivector,
+        "Qdrant local": qdrant_local,
+    }.items():
+        try:
+            build, seconds, note = engine(folder, corpus, queries, truth, index)
+        except ImportError as error:
+            print(f"{'':>9} {name}: not measured ({error})")
+            continue
+        print(
+            f"{'':>9} {name}: build {build:.1f} s, p50 {1e3 * seconds:.1f} ms, {seconds / ours:.1f} times ours{note}",
+            flush=True,
+        )
+
+
+def faiss_hnsw(folder, corpus, queries, truth, index):
+    import faiss
+
+    started = time.perf_counter()
+    hnsw = faiss.IndexHNSWFlat(corpus.dim, 32, faiss.METRIC_INNER_PRODUCT)
+    for frames in corpus.blocks():
+        hnsw.add(pool_frames(frames, torch.ones(frames.shape[:2])).numpy())
+    build = time.perf_counter() - started
+    hnsw.hnsw.efSearch = index.stats()["candidates"]
+    resident, options, seconds, found = index._searcher._resident, ScoreOptions(), [], 0
+    slot_of = {int(row): slot for slot, row in enumerate(resident.row_ids)}
+    for a in range(len(queries[0])):
+        query = TextFeatures(*(part[a : a + 1] for part in queries))
+        started = time.perf_counter()
+        _, positions = hnsw.search(query_vectors(query, options).numpy(), hnsw.hnsw.efSearch)
+        slots = torch.tensor([slot_of[p] for p in positions[0].tolist() if p in slot_of])
+        scores, _ = score_candidates(query, resident.frames.gather(slots), options)
+        best = slots[scores.topk(truth.shape[1]).indices]
+        seconds.append(time.perf_counter() - started)
+        found += len(set(resident.row_ids[best.numpy()].tolist()) & set(truth[a].tolist()))
+    return build, float(np.median(seconds)), f", overlap {found / truth.numel():.3f}"
+
+
+def lance_multivector(folder, corpus, queries, truth, index):
+    import lancedb
+
+    vector = pa.list_(pa.float16(), corpus.dim)
+    schema = pa.schema([("id", pa.int64()), ("frames", pa.list_(vector))])
+    table = lancedb.connect(folder / "multivector").create_table("videos", schema=schema)
+    build, start = 0.0, 0
+    for frames in corpus.blocks():
+        vectors = pa.FixedSizeListArray.from_arrays(pa.array(frames.half().numpy().ravel()), corpus.dim)
+        offsets = pa.array(np.arange(len(frames) + 1, dtype=np.int32) * corpus.frames)
+        ids = pa.array(np.arange(start, start + len(frames)))
+        rows = pa.table([ids, pa.ListArray.from_arrays(offsets, vectors)], schema=schema)
+        started = time.perf_counter()
+        table.add(rows)
+        build += time.perf_counter() - started
+        start += len(frames)
+
+    def search(tokens):
+        table.search(tokens).distance_type("cosine").select(["id"]).limit(10).to_arrow()
+
+    return build, median_seconds(search, queries), ""
+
+
+def qdrant_local(folder, corpus, queries, truth, index):
+    from qdrant_client import QdrantClient, models
+
+    client = QdrantClient(":memory:")
+    comparator = models.MultiVectorConfig(comparator=models.MultiVectorComparator.MAX_SIM)
+    config = models.VectorParams(size=corpus.dim, distance=models.Distance.DOT, multivector_config=comparator)
+    client.create_collection("videos", vectors_config=config)
+    build, start = 0.0, 0
+    for frames in corpus.blocks():
+        started = time.perf_counter()
+        points = [models.PointStruct(id=start + i, vector=f.tolist()) for i, f in enumerate(frames)]
+        client.upsert("videos", points)
+        build += time.perf_counter() - started
+        start += len(frames)
+
+    def search(tokens):
+        client.query_points("videos", query=tokens.tolist(), limit=10)
+
+    return build, median_seconds(search, queries), ""
+
+
+def median_seconds(search, queries) -> float:
+    seconds = []
+    for a in range(SLOW_QUERIES):
+        tokens = torch.cat([queries[0][a : a + 1], queries[1][a]]).numpy()
+        started = time.perf_counter()
+        search(tokens)
+        seconds.append(time.perf_counter() - started)
+    return float(np.median(seconds))
