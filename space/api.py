@@ -1,0 +1,73 @@
+"""The named endpoints that programs call through `gradio_client`, and the tab that documents them."""
+
+from pathlib import Path
+
+import gradio as gr
+
+from .addresses import INDEX
+from .library import UserError
+from .services import Services
+
+USAGE = (Path(__file__).parent / "usage.md").read_text(encoding="utf-8")
+
+
+def api_tab(services: Services) -> None:
+    """Documents the endpoints and makes them."""
+    gr.Markdown(USAGE)
+    with gr.Group(visible=False):
+        query, video_id, scope = (
+            gr.Textbox(label="query"),
+            gr.Textbox(label="video_id"),
+            gr.Textbox(INDEX, label="scope"),
+        )
+        k = gr.Number(10, label="k", precision=0)
+        shortest, longest = gr.Number(0, label="shortest"), gr.Number(0, label="longest")
+        answer, button = gr.JSON(label="answer"), gr.Button()
+        file = gr.File(label="file")
+    endpoints = Endpoints(services)
+    button.click(endpoints.search, [query, k, shortest, longest], answer, api_name="search")
+    button.click(endpoints.explain, [query, video_id, scope], answer, api_name="explain")
+    if services.settings.uploads_allowed:
+        button.click(endpoints.add, file, answer, api_name="add")
+
+
+class Endpoints:
+    """What programs may ask; every refusal is one plain sentence."""
+
+    def __init__(self, services: Services):
+        self._services = services
+
+    def search(self, query: str, k: float, shortest: float, longest: float, request: gr.Request) -> list[dict]:
+        """Finds the k best videos for a text, best first."""
+        library = self._services.library
+        shelf = self._services.shelves.of(request.session_hash)
+        with _PlainErrors():
+            results = library.search(library.ask(query), k, shelf=shelf, seconds=(shortest, longest))
+        return [result.to_dict() | {"scope": result.scope} for result in results]
+
+    def explain(self, query: str, video_id: str, scope: str, request: gr.Request) -> dict:
+        """Compares each word of a text with each frame of a video."""
+        library = self._services.library
+        shelf = self._services.shelves.of(request.session_hash)
+        with _PlainErrors():
+            result, explanation = library.explain(library.ask(query), scope, video_id, shelf)
+        return explanation.to_dict() | {"score": round(result.hit.score, 6)}
+
+    def add(self, file: str | None, request: gr.Request) -> dict:
+        """Makes a video searchable for this client alone."""
+        with _PlainErrors():
+            if not file:
+                raise UserError('Send a file: handle_file("clip.mp4").')
+            title, duration = self._services.shelves.add(request.session_hash, file)
+        return {"title": title, "duration": round(duration, 3)}
+
+
+class _PlainErrors:
+    """Tells the caller what they can put right; anything else stays in the server's log."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
+        if isinstance(error, UserError):
+            raise gr.Error(str(error), print_exception=False) from None

@@ -1,0 +1,168 @@
+"""Decoding in worker processes: a file that crashes, hangs or fills the memory ends a worker, never the server."""
+
+import io
+import multiprocessing
+import os
+import queue
+import warnings
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from dmae.modeling.video_reading import VideoDecodeError, VideoFrames, read_frames
+
+PICTURE_SIZE = (480, 270)
+FRAME_SECONDS = 0.002  # a window this short holds the one frame that is on screen then
+EXTRA_MEMORY = 2 << 30  # bytes a worker may take beyond what it starts with
+MAX_IMAGE_PIXELS = 64_000_000
+IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
+
+
+class Decoder:
+    """A few worker processes that read videos and pictures.
+
+    Args:
+        workers: how many.
+        timeout: seconds after which a file is given up.
+    """
+
+    def __init__(self, workers: int = 1, timeout: float = 60):
+        context = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
+        if hasattr(os, "fork"):  # the server of the forks imports once; replacing a dead worker is then cheap
+            context.set_forkserver_preload([__name__])
+        self._timeout = timeout
+        self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
+        for _ in range(workers):
+            self._idle.put(_Worker(context))
+
+    def read(self, path: str, **options) -> VideoFrames:
+        """`read_frames` in a worker."""
+        return self._run("video", path, options)
+
+    def read_image(self, path: str) -> VideoFrames:
+        """An image as a video of one frame."""
+        return self._run("image", path, {})
+
+    def picture(self, path: str, time: float) -> bytes:
+        """The frame on screen at `time` (s) as a JPEG of at most `PICTURE_SIZE`."""
+        return self._run("picture", path, {"time": time})
+
+    def close(self) -> None:
+        while not self._idle.empty():
+            self._idle.get().stop()
+
+    def _run(self, job: str, path: str, options: dict):
+        with self._worker() as worker:
+            return worker.run((job, str(path), options), self._timeout)
+
+    @contextmanager
+    def _worker(self):
+        worker = self._idle.get()
+        try:
+            yield worker
+        finally:
+            self._idle.put(worker)
+
+
+class _Worker:
+    """One process and the pipe to it, started when first needed and again after it died."""
+
+    def __init__(self, context):
+        self._context = context
+        self._process = None
+        self._pipe = None
+
+    def run(self, job: tuple, timeout: float):
+        if self._process is None or not self._process.is_alive():
+            self._start()
+        name = os.path.basename(job[1])
+        try:
+            self._pipe.send(job)
+            if not self._pipe.poll(timeout):
+                raise VideoDecodeError(f"{name}: gave up after {timeout:.0f} s of decoding")
+            fine, value = self._pipe.recv()
+        except (EOFError, OSError):
+            self.stop()
+            raise VideoDecodeError(f"{name}: the process that decoded it was killed") from None
+        except VideoDecodeError:
+            self.stop()
+            raise
+        if not fine:
+            raise VideoDecodeError(value)
+        return value
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.join()
+            self._pipe.close()
+            self._process = None
+
+    def _start(self) -> None:
+        self.stop()
+        self._pipe, theirs = self._context.Pipe()
+        self._process = self._context.Process(target=_serve, args=(theirs,), daemon=True, name="decoder")
+        self._process.start()
+        theirs.close()
+
+
+def _serve(pipe) -> None:
+    """What runs in a worker: one job after another, until the server closes the pipe."""
+    _limit_memory()
+    warnings.simplefilter("ignore")
+    while True:
+        try:
+            job, path, options = pipe.recv()
+        except (EOFError, KeyboardInterrupt):
+            return
+        try:
+            answer = True, _JOBS[job](path, **options)
+        except MemoryError:
+            answer = False, f"{os.path.basename(path)}: too large to decode"
+        except Exception as error:  # of any kind: the file decides what the decoder trips over
+            answer = False, _reason(path, error)
+        pipe.send(answer)
+
+
+def _limit_memory() -> None:
+    try:
+        import resource
+    except ImportError:  # not a Unix
+        return
+    usage = Path("/proc/self/statm")
+    if usage.exists():
+        used = int(usage.read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + EXTRA_MEMORY, resource.RLIM_INFINITY))
+
+
+def _reason(path: str, error: Exception) -> str:
+    """One line that names the file by its last part only: a visitor has no use for our folders."""
+    name = os.path.basename(path)
+    text = " ".join(str(error).split()).replace(path, name)
+    return text if name in text else f"{name}: {text or type(error).__name__}"
+
+
+def _read_video(path: str, **options) -> VideoFrames:
+    return read_frames(path, threads=1, **options)
+
+
+def _read_image(path: str) -> VideoFrames:
+    with Image.open(path, formats=IMAGE_FORMATS) as image:
+        if image.width * image.height > MAX_IMAGE_PIXELS:
+            raise ValueError(f"the picture is {image.width} by {image.height} pixels: send a smaller one")
+        pixels = np.asarray(image.convert("RGB"))
+    return VideoFrames(frames=pixels[None], timestamps=np.zeros(1), duration=0.0, fps=0.0)
+
+
+def _picture(path: str, time: float) -> bytes:
+    frames = read_frames(path, 1, start=max(time, 0.0), end=max(time, 0.0) + FRAME_SECONDS, threads=1).frames
+    image = Image.fromarray(frames[0])
+    image.thumbnail(PICTURE_SIZE)
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=82)
+    return buffer.getvalue()
+
+
+_JOBS = {"video": _read_video, "image": _read_image, "picture": _picture}

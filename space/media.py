@@ -1,0 +1,129 @@
+"""The routes that serve videos and pictures of frames: of the open index and of the visitor's own, of nothing else."""
+
+import mimetypes
+import os
+import threading
+from collections import OrderedDict
+from pathlib import Path
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import Route
+
+from dmae.modeling.video_reading import VideoDecodeError
+from dmae.retrieval.media import VIDEO_SUFFIXES
+
+from .addresses import INDEX, PREFIX, decode_id
+from .decoding import Decoder
+from .library import Library, UserError
+
+PICTURE_CACHE = 64 << 20  # bytes
+HEADERS = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "default-src 'none'; sandbox"}
+TYPES = {".mkv": "video/x-matroska", ".gif": "image/gif"} | dict.fromkeys((".ts", ".m2ts", ".mts"), "video/mp2t")
+
+
+class Media:
+    """Answers `media/SCOPE/ID/video` and `media/SCOPE/ID/N.jpg`.
+
+    Args:
+        shelves: finds a visitor's videos by their secret.
+        root: folder outside which no video of the index is served; None: any video file that the index lists.
+    """
+
+    def __init__(self, library: Library, shelves, decoder: Decoder, root: Path | None = None):
+        self._library = library
+        self._shelves = shelves
+        self._decoder = decoder
+        self._root = root.resolve() if root else None
+        self._pictures = PictureCache(PICTURE_CACHE)
+
+    def routes(self) -> list[Route]:
+        return [
+            Route(f"/{PREFIX}/{{scope}}/{{key}}/video", self.video),
+            Route(f"/{PREFIX}/{{scope}}/{{key}}/{{number:int}}.jpg", self.picture),
+        ]
+
+    def video(self, request: Request) -> Response:
+        """The file itself, in ranges where the player asks for them."""
+        row = self._row(request, ["path"])
+        path = row and self._playable(row["path"], request.path_params["scope"])
+        if path is None:
+            return _missing()
+        kind = TYPES.get(path.suffix.lower()) or mimetypes.guess_type(path.name)[0] or "video/mp4"
+        return FileResponse(path, media_type=kind, headers=HEADERS | {"Cache-Control": "private, max-age=3600"})
+
+    def picture(self, request: Request) -> Response:
+        """A frame as the index numbers them; the stored thumbnail where the file cannot be read any more."""
+        scope, number = request.path_params["scope"], request.path_params["number"]
+        row = self._row(request, ["path", "frame_times", "revision"])
+        if row is None or not 0 <= number < max(1, len(row["frame_times"])):
+            return _missing()
+        key = scope, request.path_params["key"], row["revision"], number
+        picture = self._pictures.get(key)
+        if picture is None:
+            picture = self._decode(row, scope, number) or (self._row(request, ["thumbnail"]) or {}).get("thumbnail")
+            if picture is None:
+                return _missing()
+            self._pictures.put(key, picture)
+        return Response(picture, media_type="image/jpeg", headers=HEADERS | {"Cache-Control": "private, max-age=3600"})
+
+    def _decode(self, row: dict, scope: str, number: int) -> bytes | None:
+        path = self._playable(row["path"], scope)
+        if path is None or not row["frame_times"]:
+            return None
+        try:
+            return self._decoder.picture(str(path), row["frame_times"][number])
+        except VideoDecodeError:
+            return None
+
+    def _row(self, request: Request, columns: list[str]) -> dict | None:
+        scope, video_id = request.path_params["scope"], decode_id(request.path_params["key"])
+        shelf = None if scope == INDEX else self._shelves.by_secret(scope)
+        if video_id is None or (scope != INDEX and shelf is None):
+            return None
+        try:
+            return self._library.row(scope, video_id, columns, shelf)
+        except UserError:
+            return None
+
+    def _playable(self, path: str | None, scope: str) -> Path | None:
+        """The file behind every link, if it is a video file in a place that may be served.
+
+        An index is data: one that lists other files, or a link to them, gets nothing out.
+        """
+        if not path:
+            return None
+        root = self._root if scope == INDEX else None
+        try:
+            real = Path(os.path.realpath(root / path if root else path))
+            allowed = real.suffix.lower() in VIDEO_SUFFIXES and real.is_file()
+        except (OSError, ValueError):
+            return None
+        return real if allowed and (root is None or real.is_relative_to(root)) else None
+
+
+class PictureCache:
+    """The most recently shown pictures, up to a number of bytes."""
+
+    def __init__(self, limit: int):
+        self._limit = limit
+        self._size = 0
+        self._pictures: OrderedDict[tuple, bytes] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: tuple) -> bytes | None:
+        with self._lock:
+            if key in self._pictures:
+                self._pictures.move_to_end(key)
+            return self._pictures.get(key)
+
+    def put(self, key: tuple, picture: bytes) -> None:
+        with self._lock:
+            self._size += len(picture) - len(self._pictures.pop(key, b""))
+            self._pictures[key] = picture
+            while self._size > self._limit:
+                self._size -= len(self._pictures.popitem(last=False)[1])
+
+
+def _missing() -> Response:
+    return Response("Not found", status_code=404, media_type="text/plain", headers=HEADERS)

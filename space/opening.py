@@ -1,0 +1,40 @@
+"""Opens the model and the index that the settings name."""
+
+import os
+from pathlib import Path
+
+from .library import Library
+from .settings import Settings
+
+DEMO_MODEL, DEMO_INDEX = Path("demo/model"), Path("demo/index")
+
+
+def open_library(settings: Settings) -> Library:
+    """Loads the model, opens the index read-only and reads into memory what searches need.
+
+    Raises:
+        ValueError, OSError: there is no such model or index, or they do not belong together.
+    """
+    from accelerate import PartialState
+    from transformers.utils import logging
+
+    from dmae.modeling.loading import load_pretrained
+
+    if not settings.model or not settings.index:
+        raise ValueError("give both --model and --index (or DMAE_MODEL and DMAE_INDEX); `make demo` makes both")
+    logging.disable_progress_bar()
+    model, processor = load_pretrained(settings.model)
+    model = model.to(PartialState().default_device)
+    index = open_index(settings.index, model, processor)
+    index.prepare()
+    return Library(model, processor, index)
+
+
+def open_index(location: str, model, processor):
+    """The index at a folder, at an object store's URI, or in a dataset repository of the Hub."""
+    from dmae.retrieval import VideoIndex
+
+    on_hub = "://" not in location and not os.path.exists(location) and location.count("/") == 1
+    if on_hub and not location.startswith((".", "/", "~")):
+        return VideoIndex.from_hub(location, model, processor)
+    return VideoIndex.open(os.path.expanduser(location), model, processor, read_only=True)

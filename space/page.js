@@ -1,0 +1,73 @@
+// The parts of the page that the server need not answer for.
+(() => {
+  const quiet = window.matchMedia("(prefers-reduced-motion: reduce)");
+  const detail = () => document.querySelector("#detail");
+
+  // The address of a search can be shared; on a Space the page is a frame, and its parent holds the address.
+  const share = (text) => {
+    const address = new URL(window.location.href);
+    if (text && text.trim()) address.searchParams.set("q", text.trim());
+    else address.searchParams.delete("q");
+    window.history.replaceState(null, "", address);
+    if (window.parent !== window) {
+      window.parent.postMessage({ queryString: address.searchParams.toString() }, "https://huggingface.co");
+    }
+  };
+
+  // On a narrow page the player is above the results: bring it into view when another result was chosen.
+  const reveal = () => {
+    const video = detail()?.querySelector(".screen");
+    if (!video) return;
+    const box = video.getBoundingClientRect();
+    if (box.top < 0 || box.top > window.innerHeight * 0.6) {
+      video.scrollIntoView({ behavior: quiet.matches ? "auto" : "smooth", block: "start" });
+    }
+  };
+
+  const seek = (time) => {
+    const video = detail()?.querySelector("video");
+    if (!video) return;
+    video.currentTime = Number(time);
+    if (!quiet.matches) video.play().catch(() => {});
+  };
+
+  document.addEventListener("click", (event) => {
+    const target = event.target.closest?.("#detail [data-seek]");
+    if (target) seek(target.dataset.seek);
+  });
+
+  // A player that just appeared starts at its best moment, muted, unless the visitor wants things to keep still.
+  const start = (video) => {
+    const from = Number(video.dataset.start);
+    video.muted = true;
+    video.addEventListener("loadedmetadata", () => {
+      if (Math.abs(video.currentTime - from) > 0.25) video.currentTime = from;
+      if (!quiet.matches) video.play().catch(() => {});
+    }, { once: true });
+    video.addEventListener("error", () => {
+      const note = video.parentElement.querySelector(".unplayable");
+      if (note) note.hidden = false;
+    });
+    video.addEventListener("timeupdate", () => mark(video.currentTime));
+  };
+
+  // The frame on screen is marked in the strip while the video plays.
+  const mark = (time) => {
+    let current = null;
+    for (const frame of detail().querySelectorAll(".frame[data-seek]")) {
+      frame.classList.remove("current");
+      if (Number(frame.dataset.seek) <= time + 0.05) current = frame;
+    }
+    current?.classList.add("current");
+  };
+
+  new MutationObserver(() => {
+    const video = detail()?.querySelector("video[data-start]:not([data-started])");
+    if (video) {
+      video.dataset.started = "1";
+      start(video);
+    }
+  }).observe(document.documentElement, { childList: true, subtree: true });
+
+  window.dmae = { share, reveal };
+})();

@@ -1,0 +1,69 @@
+"""The whole page: heading and tabs."""
+
+from pathlib import Path
+
+import gradio as gr
+
+from .add_tab import add_tab
+from .api import api_tab
+from .markup import text
+from .method_tab import method_tab
+from .search_tab import search_tab
+from .services import Services
+
+HERE = Path(__file__).parent
+THEME = gr.themes.Default(
+    primary_hue="blue",
+    neutral_hue="slate",
+    font=["ui-sans-serif", "system-ui", "sans-serif"],
+    font_mono=["ui-monospace", "monospace"],
+)
+TEMPORARY_SECONDS = 600  # how long a file that was sent and not taken stays
+
+
+def build_page(services: Services) -> gr.Blocks:
+    """The Blocks of the page, wired and with its queue, not yet launched."""
+    settings = services.settings
+    with gr.Blocks(
+        title=settings.title, analytics_enabled=False, delete_cache=(60, TEMPORARY_SECONDS), fill_width=True
+    ) as page:
+        gr.HTML(_heading(services), elem_id="heading")
+        with gr.Tabs():
+            with gr.Tab("Search", id="search"):
+                search_tab(page, services, examples_of(settings))
+            with gr.Tab("Add videos", id="add"):
+                add_tab(page, services)
+            with gr.Tab("How it works", id="how"):
+                method_tab(services, examples_of(settings))
+            with gr.Tab("API", id="api"):
+                api_tab(services)
+    page.queue(default_concurrency_limit=settings.concurrency, max_size=settings.queue_size)
+    return page
+
+
+def launch_options(services: Services) -> dict:
+    """What `Blocks.launch` needs to serve the page: routes, looks and limits."""
+    return {
+        "app_kwargs": {"routes": services.media.routes()},
+        "theme": THEME,
+        "css": (HERE / "style.css").read_text(encoding="utf-8"),
+        "head": f"<script>{(HERE / 'page.js').read_text(encoding='utf-8')}</script>",
+        "max_file_size": services.settings.max_file_mb * 1_000_000,
+        "footer_links": ["api"],
+        "ssr_mode": False,
+        "show_error": False,
+        "quiet": True,
+    }
+
+
+def examples_of(settings) -> list[str]:
+    return [example.strip() for example in settings.examples.split("|") if example.strip()]
+
+
+def _heading(services: Services) -> str:
+    index = services.library.index
+    model = index.table.settings.model.name or "the model"
+    return (
+        f"<h1>{text(services.settings.title)}</h1>"
+        f"<p>{len(index):,} videos, searched by what they show with DMAE ({text(model)})</p>"
+    )

@@ -1,0 +1,83 @@
+"""The chosen video from its best moment, with the frames it was compared by and the words × frames heat map."""
+
+import numpy as np
+
+from .explanation import Explanation
+from .library import Result
+from .markup import clock, text
+
+NOTHING_CHOSEN = '<div class="player empty" aria-hidden="true"></div>'
+
+
+def player(result: Result, explanation: Explanation) -> str:
+    """HTML of one result."""
+    hit = result.hit
+    start = hit.best_time or 0.0
+    facts = [f"score {hit.score:.3f}"]
+    if hit.best_time is not None:
+        facts.append(f"best moment {clock(hit.best_time)}")
+    if hit.duration:
+        facts.append(f"length {clock(hit.duration)}")
+    return (
+        f'<section class="player" aria-label="{text(result.title)}">'
+        f'<div class="screen"><video src="{text(result.video)}#t={start:.3f}" data-start="{start:.3f}" '
+        f'poster="{text(result.frame(result.best_frame))}" controls muted playsinline preload="auto" '
+        f'aria-label="{text(result.title)}, from its best moment"></video>'
+        f'<p class="unplayable" hidden>This browser cannot play the file; its frames are below.</p></div>'
+        f'<div class="caption"><h2>{text(result.title)}</h2><p>{" · ".join(facts)}</p></div>'
+        f"{_heat_map(result, explanation)}</section>"
+    )
+
+
+def _heat_map(result: Result, explanation: Explanation) -> str:
+    rows = [("whole query", explanation.sentence, "sentence")]
+    rows += [
+        (word, similarity, "content" if weight > 1 else "")
+        for word, similarity, weight in zip(explanation.words, explanation.similarity, explanation.weights)
+    ]
+    low, high = _range([values for _, values, _ in rows])
+    body = "".join(_row(name, values, kind, low, high, explanation.times) for name, values, kind in rows)
+    return (
+        '<div class="heat" tabindex="0" role="region" aria-label="Why it matched: each word against each frame">'
+        "<table><caption>Each word against each frame. Darker is more alike; "
+        "the outlined frame is the word's best. Choose a frame to play from it.</caption>"
+        f'<thead><tr><th scope="col"><span>frame</span></th>{_strip(result, explanation.times)}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def _strip(result: Result, times: list[float]) -> str:
+    cells = []
+    for number, score in enumerate(result.hit.frame_scores):
+        time = times[number] if number < len(times) else None
+        best = number == result.best_frame
+        label = f"Play from {clock(time)}" if time is not None else f"Frame {number + 1}"
+        seek = f' data-seek="{time:.3f}"' if time is not None else " disabled"
+        cells.append(
+            f'<th scope="col"{" class=best" if best else ""}><button type="button" class="frame"{seek} '
+            f'aria-label="{label}{", the best moment" if best else ""}" title="{label} (score {score:.3f})">'
+            f'<img src="{text(result.frame(number))}" alt="" loading="lazy" decoding="async" width="96" height="54">'
+            f"<span>{clock(time)}</span></button></th>"
+        )
+    return "".join(cells)
+
+
+def _row(name: str, values: np.ndarray, kind: str, low: float, high: float, times: list[float]) -> str:
+    cells = []
+    best = int(values.argmax())
+    for number, value in enumerate(values):
+        heat = (value - low) / (high - low)
+        seek = f' data-seek="{times[number]:.3f}"' if number < len(times) else ""
+        mark = " class=best" if number == best else ""
+        cells.append(
+            f'<td style="--heat:{heat:.2f}"{mark}{seek} title="{text(name)}: {value:.3f}">'
+            f'<span class="number">{value:.2f}</span></td>'
+        )
+    return f'<tr class="{kind}"><th scope="row">{text(name)}</th>{"".join(cells)}</tr>'
+
+
+def _range(rows: list[np.ndarray]) -> tuple[float, float]:
+    """Smallest and largest value, never the same."""
+    values = np.concatenate(rows)
+    low, high = float(values.min()), float(values.max())
+    return low, high if high - low > 1e-6 else low + 1.0

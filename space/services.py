@@ -1,0 +1,54 @@
+"""Everything behind the page, made once and shared by all visitors."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from dmae.modeling.video_reading import VideoLimits
+from dmae.retrieval.media import IMAGE_SUFFIXES
+
+from .decoding import Decoder
+from .library import Library, Query, UserError
+from .media import Media
+from .settings import Settings
+from .uploads import Shelves
+
+
+@dataclass
+class Services:
+    """The library, the visitors' shelves, the decoder and the media routes."""
+
+    settings: Settings
+    library: Library
+    decoder: Decoder
+    shelves: Shelves
+    media: Media
+
+    @classmethod
+    def of(cls, library: Library, settings: Settings) -> "Services":
+        decoder = Decoder()
+        shelves = Shelves(library, decoder, settings)
+        root = Path(settings.videos) if settings.videos else None
+        return cls(settings, library, decoder, shelves, Media(library, shelves, decoder, root))
+
+    def ask_example(self, file: str | None) -> Query:
+        """An image or a video that a visitor sent as a query; the file is deleted then.
+
+        Raises:
+            UserError, VideoDecodeError: it cannot be read.
+        """
+        if not file:
+            raise UserError("Choose an image or a video first.")
+        try:
+            if Path(file).suffix.lower() in IMAGE_SUFFIXES:
+                frames = self.decoder.read_image(file)
+            else:
+                limits = VideoLimits(max_duration=self.settings.max_seconds)
+                frames = self.decoder.read(file, limits=limits, **self.library.processor.video_processor.read_options)
+            return self.library.ask_example(frames, os.path.basename(file))
+        finally:
+            Path(file).unlink(missing_ok=True)
+
+    def close(self) -> None:
+        self.shelves.close()
+        self.decoder.close()

@@ -1,0 +1,176 @@
+"""Videos that visitors add: each has a shelf of their own, which no other sees and which is deleted after a while."""
+
+import os
+import secrets
+import shutil
+import tempfile
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from dmae.modeling.video_reading import VideoDecodeError, VideoLimits
+from dmae.retrieval import VideoIndex
+from dmae.retrieval.media import VIDEO_SUFFIXES
+from dmae.retrieval.rows import VideoFile
+
+from .decoding import Decoder
+from .library import Library, UserError
+from .settings import Settings
+
+MB = 1_000_000
+SWEEP_SECONDS = 60
+
+
+class Shelf:
+    """One visitor's videos: a folder, an index of its own, and the secret that is part of their addresses."""
+
+    def __init__(self, root: Path, library: Library):
+        self.secret = secrets.token_hex(16)
+        self.folder = root / self.secret
+        self.folder.mkdir()
+        self.index = VideoIndex.create(self.folder / "index", library.model, library.processor)
+        self.used = time.monotonic()
+        self.busy = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+
+class Shelves:
+    """Every visitor's shelf, by the session that their browser (or API client) holds."""
+
+    def __init__(self, library: Library, decoder: Decoder, settings: Settings, root: Path | None = None):
+        self._library = library
+        self._decoder = decoder
+        self._settings = settings
+        self._root = Path(tempfile.mkdtemp(prefix="dmae-uploads-", dir=root))
+        self._by_session: dict[str, Shelf] = {}
+        self._by_secret: dict[str, Shelf] = {}
+        self._lock = threading.Lock()
+
+    def of(self, session: str | None) -> Shelf | None:
+        """The shelf of a session, or None where nothing was added yet."""
+        shelf = self._by_session.get(session or "")
+        if shelf is not None:
+            shelf.used = time.monotonic()
+        return shelf
+
+    def by_secret(self, secret: str) -> Shelf | None:
+        return self._by_secret.get(secret)
+
+    def add(self, session: str | None, file: str) -> tuple[str, float]:
+        """Takes a file a visitor sent and makes it searchable for them; the file is moved out of where it was sent to.
+
+        Returns:
+            its title and its duration in seconds.
+
+        Raises:
+            UserError: why it was not added, in words for the visitor.
+        """
+        name = os.path.basename(file)
+        if not self._settings.uploads_allowed:
+            raise UserError("Adding videos is switched off here. Duplicate this Space to search your own.")
+        if not session:
+            raise UserError("Adding videos needs a session: call from one client object, or from the page.")
+        self._check(file, name)
+        shelf = self._open(session)
+        with shelf.busy:
+            if len(shelf) >= self._settings.max_uploads:
+                raise UserError(f"{name}: you have {len(shelf)} videos here, which is as many as one visitor may add.")
+            target = shelf.folder / f"{secrets.token_hex(8)}{Path(name).suffix.lower()}"
+            shutil.move(file, target)
+            try:
+                return self._index(shelf, target, name)
+            except BaseException:
+                target.unlink(missing_ok=True)
+                raise
+
+    def remove(self, session: str | None) -> None:
+        """Deletes a session's videos."""
+        with self._lock:
+            shelf = self._by_session.pop(session or "", None)
+            if shelf is not None:
+                del self._by_secret[shelf.secret]
+        if shelf is not None:
+            with shelf.busy:
+                shutil.rmtree(shelf.folder, ignore_errors=True)
+
+    def sweep(self) -> None:
+        """Deletes the videos of sessions that were idle for too long."""
+        oldest = time.monotonic() - 60 * self._settings.session_minutes
+        for session in [session for session, shelf in list(self._by_session.items()) if shelf.used < oldest]:
+            self.remove(session)
+
+    def sweep_forever(self) -> threading.Thread:
+        """Sweeps every minute in a thread of its own."""
+
+        def run():
+            while True:
+                time.sleep(SWEEP_SECONDS)
+                self.sweep()
+
+        thread = threading.Thread(target=run, daemon=True, name="sweep")
+        thread.start()
+        return thread
+
+    def close(self) -> None:
+        for session in list(self._by_session):
+            self.remove(session)
+        shutil.rmtree(self._root, ignore_errors=True)
+
+    @property
+    def bytes(self) -> int:
+        """Disk that all shelves take."""
+        total = 0
+        for folder, _, files in os.walk(self._root):
+            for file in files:
+                with suppress(OSError):  # deleted meanwhile
+                    total += os.lstat(os.path.join(folder, file)).st_size
+        return total
+
+    def _check(self, file: str, name: str) -> None:
+        size, limits = os.path.getsize(file), self._settings
+        if Path(name).suffix.lower() not in VIDEO_SUFFIXES:
+            raise UserError(f"{name}: not a video file by its name; send one such as .mp4, .mov, .mkv or .webm.")
+        if size > limits.max_file_mb * MB:
+            raise UserError(f"{name}: {size / MB:.0f} MB is over the limit of {limits.max_file_mb} MB a file.")
+        if self.bytes + size > limits.max_disk_mb * MB:
+            raise UserError(f"{name}: there is no room for more videos at the moment. Try again later.")
+
+    def _open(self, session: str) -> Shelf:
+        with self._lock:
+            if session not in self._by_session:
+                shelf = Shelf(self._root, self._library)
+                self._by_session[session], self._by_secret[shelf.secret] = shelf, shelf
+            shelf = self._by_session[session]
+        shelf.used = time.monotonic()
+        return shelf
+
+    def _index(self, shelf: Shelf, path: Path, name: str) -> tuple[str, float]:
+        library, limits = self._library, VideoLimits(max_duration=self._settings.max_seconds)
+        options = library.processor.video_processor.read_options
+        try:
+            frames = self._decoder.read(str(path), limits=limits, **options)
+        except VideoDecodeError as error:
+            reason = str(error).replace(path.name, "").strip(" :")
+            raise UserError(f"{name}: this file cannot be read as a video ({reason}).") from None
+        if frames.duration > self._settings.max_seconds:
+            raise UserError(
+                f"{name}: {frames.duration:.0f} s is over the limit of {self._settings.max_seconds} s a video."
+            )
+        features = library.embed(frames)
+        times = np.zeros(features.frame_mask.shape, dtype=np.float32)
+        times[0, : len(frames.timestamps)] = frames.timestamps
+        title = Path(name).stem
+        shelf.index.add_embeddings(
+            [f"{len(shelf)}-{name}"],
+            features.frame_embeds,
+            features.frame_mask,
+            [{"title": title}],
+            frame_times=times,
+            files=[VideoFile(path=str(path), duration=float(frames.duration))],
+        )
+        return title, float(frames.duration)
