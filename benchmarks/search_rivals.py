@@ -45,7 +45,7 @@ def faiss_hnsw(folder, corpus, queries, truth, index):
         hnsw.add(pool_frames(frames, torch.ones(frames.shape[:2])).numpy())
     build = time.perf_counter() - started
     hnsw.hnsw.efSearch = index.stats()["candidates"]
-    resident, options, seconds, found = index._searcher._resident, ScoreOptions(), [], 0
+    resident, options, seconds, found = index._searcher.source.resident, ScoreOptions(), [], 0
     slot_of = {int(row): slot for slot, row in enumerate(resident.row_ids)}
     for a in range(len(queries[0])):
         query = TextFeatures(*(part[a : a + 1] for part in queries))

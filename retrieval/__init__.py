@@ -4,10 +4,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .candidates import SearchLimits
     from .encoding import AddReport
     from .errors import VideoIndexError
     from .index import VideoIndex
-    from .search import SearchHit, SearchLimits
+    from .search import SearchHit
 
 __all__ = ["AddReport", "SearchHit", "SearchLimits", "VideoIndex", "VideoIndexError"]
 
@@ -16,7 +17,7 @@ _MODULES = {
     "VideoIndexError": "errors",
     "VideoIndex": "index",
     "SearchHit": "search",
-    "SearchLimits": "search",
+    "SearchLimits": "candidates",
 }
 
 

@@ -16,7 +16,6 @@ SUMMARIES = {
     "delete": "remove videos from an index",
     "export": "write an index's embeddings and metadata to files",
     "init": "make a small untrained model",
-    "init": "make a small untrained model with a tokenizer of its own",
     "train": "fine-tune a model on captioned videos",
     "evaluate": "measure retrieval on a benchmark or a folder",
     "push": "publish a trained model on the Hub",

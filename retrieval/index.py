@@ -6,13 +6,14 @@ from dataclasses import asdict
 from dmae.modeling.features import TextFeatures
 
 from . import encoding, explanation, query, sharing
+from .candidates import SearchLimits
 from .errors import VideoIndexError
 from .filters import make_where
 from .fingerprint import model_encoder, preprocessing_encoder
 from .rows import VideoFile, check_ids, make_rows
 from .schema import Encoder, IndexSettings
 from .scoring import ScoreOptions
-from .search import Searcher, SearchHit, SearchLimits
+from .search import Searcher, SearchHit
 from .table import VideoTable
 
 
@@ -210,7 +211,6 @@ class VideoIndex:
     def stats(self) -> dict:
         """Sizes, provenance and how searches are answered, as plain values."""
         settings = self.table.settings
-        stage_one = "exact, pooled vectors in memory" if self._searcher.narrows_in_memory else "Lance vector index"
         return {
             "uri": self.uri,
             "videos": len(self),
@@ -218,10 +218,7 @@ class VideoIndex:
             "version": self.table.version,
             "columns": self.table.columns,
             **asdict(settings),
-            "stage_one": stage_one,
-            "exact_limit": self._searcher.limits.exact_limit,
-            "candidates": self._searcher.limits.candidates,
-            "resident_bytes": self._searcher.resident_bytes,
+            **self._searcher.stats(),
         }
 
     def push_to_hub(self, repo_id: str, **options) -> str:

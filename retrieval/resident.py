@@ -107,7 +107,7 @@ class FrameStore:
     @property
     def nbytes(self) -> int:
         arrays = (v for v in vars(self).values() if isinstance(v, GrowingArray))
-        return sum(a.rows.numel() * a.rows.element_size() for a in arrays)
+        return sum(array.rows.nbytes for array in arrays)
 
 
 class ResidentIndex:
@@ -117,11 +117,11 @@ class ResidentIndex:
         row_ids: `(N,)` int64 numpy. alive: `(N,)` bool tensor, False where the row is gone.
         pooled: `(N, D)` float16 tensor.
         frames: `FrameStore` or None.
+        coherence: how alike a video's frames are, see `stage_one`.
     """
 
     def __init__(self, table: VideoTable, *, with_frames: bool):
         self._table = table
-        self.version = None
         self._reset(with_frames)
 
     def _reset(self, with_frames: bool) -> None:
@@ -140,22 +140,22 @@ class ResidentIndex:
     def pooled(self) -> torch.Tensor:
         return self._pooled.rows
 
-    @property
-    def coherence(self) -> float:
+    def _measure_coherence(self) -> float:
         """Mean norm of the pooled vectors of at most `COHERENCE_SAMPLE` videos spread over the index."""
         sample = self.pooled[:: max(1, len(self.pooled) // COHERENCE_SAMPLE)].float()
         return float(sample.norm(dim=1).mean()) if len(sample) else 1.0
 
+    @property
+    def nbytes(self) -> int:
+        return self.pooled.nbytes + (self.frames.nbytes if self.frames is not None else 0)
+
     def sync(self) -> None:
         """Brings the arrays in step with the table's latest version, reading only rows written since."""
-        version = self._table.version
-        if version == self.version:
-            return
         if not len(self._row_ids):
             self._load()
         else:
             self._follow()
-        self.version = version
+        self.coherence = self._measure_coherence()
 
     def slots_of(self, row_ids: np.ndarray) -> torch.Tensor:
         """Positions of the row ids that are resident."""

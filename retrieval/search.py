@@ -1,24 +1,19 @@
 """Two-stage search: pooled vectors narrow the corpus down, the full DMAE similarity ranks what is left."""
 
 import json
-import os
+import threading
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 
 from dmae.modeling.features import TextFeatures
 
+from .candidates import CandidateSource, SearchLimits
 from .errors import VideoIndexError
 from .filters import make_where
-from .resident import FRAME_COLUMNS, CandidateFrames, ResidentIndex, frames_of
-from .scoring import ScoreOptions, score_candidates
-from .stage_one import COHERENT, best_by_frames, best_by_pooled, query_vectors
+from .scoring import CandidateFrames, ScoreOptions, score_candidates
 from .table import VideoTable
 
-DEFAULT_CANDIDATES = 500
-INCOHERENT_FACTOR = 8  # more candidates where the pooled vectors say little and the frames are not in memory
-EXACT_LIMIT = 1_500_000  # videos; beyond, stage one reads the table's vector index instead of memory
 HIT_COLUMNS = ("id", "path", "duration", "frame_times", "metadata")
 
 
@@ -59,31 +54,16 @@ class SearchHit:
         }
 
 
-@dataclass(frozen=True)
-class SearchLimits:
-    """How a process searches.
-
-    Attributes:
-        candidates: videos that stage two scores for each query (at least four for each hit asked for).
-        exact_limit: videos up to which stage one is exact in memory; beyond, a Lance vector index narrows.
-        memory_limit: bytes of frames that may be kept in memory; a larger index reads candidates from the table.
-    """
-
-    candidates: int = DEFAULT_CANDIDATES
-    exact_limit: int = EXACT_LIMIT
-    memory_limit: int = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-
-
 class Searcher:
-    """Searches one table from one process. The first search reads only candidates' frames; the second loads them all if they fit."""
+    """Searches one table from one process; safe to call from several threads."""
 
     def __init__(self, table: VideoTable, options: ScoreOptions, limits: SearchLimits):
         self.table = table
         self.options = options
         self.limits = limits
-        self._resident: ResidentIndex | None = None
-        self._filter = (None, None, None)
-        self._warm = False
+        self.source = CandidateSource(table, limits)
+        self._searched = False
+        self._lock = threading.RLock()
 
     def search(self, queries: TextFeatures, k: int, *, offset=0, where=None, min_score=None) -> list[list[SearchHit]]:
         """Hits of each of A queries, best first, from the `offset`-th on."""
@@ -93,85 +73,33 @@ class Searcher:
         where = make_where(where)
         wanted = int(k) + int(offset)
         count = max(self.limits.candidates, 4 * wanted)
-        ranked = []
-        for query, (row_ids, frames) in zip(_singles(queries), self._candidates(queries, count, where)):
-            ranked.append(self._rank(query, row_ids, frames, wanted, min_score)[offset:])
+        with self._lock:
+            self.source.refresh(with_frames=self._searched)
+            self._searched = True
+            candidates = self.source(queries, count, where, self.options)
+            ranked = [
+                self._rank(query, row_ids, frames, wanted, min_score)[offset:]
+                for query, (row_ids, frames) in zip(_singles(queries), candidates)
+            ]
         return self._hits(ranked)
 
-    def prepare(self, *, with_frames: bool = True) -> None:
+    def prepare(self) -> None:
         """Loads what searches need now instead of at the first two of them."""
-        self._warm = self._warm or with_frames
-        if self.narrows_in_memory:
-            self._sync()
+        with self._lock:
+            self._searched = True
+            self.source.refresh(with_frames=True)
 
-    @property
-    def narrows_in_memory(self) -> bool:
-        return self.table.count() <= self.limits.exact_limit or not self.table.has_vector_index()
-
-    @property
-    def resident_bytes(self) -> int:
-        if self._resident is None:
-            return 0
-        frames = self._resident.frames
-        return self._resident.pooled.numel() * 2 + (frames.nbytes if frames else 0)
-
-    def _sync(self) -> ResidentIndex:
-        with_frames = self._warm and self._frames_fit()
-        if self._resident is None or with_frames != (self._resident.frames is not None):
-            self._resident = ResidentIndex(self.table, with_frames=with_frames)
-        self._resident.sync()
-        return self._resident
-
-    def _frames_fit(self) -> bool:
-        settings = self.table.settings
-        sample = self.table.head(["frame_weights"])["frame_weights"].to_pylist()
-        frames = np.mean([len(weights) for weights in sample]) if sample else 0
-        bytes_each = np.dtype(settings.dtype).itemsize * settings.dim * frames
-        return self.table.count() * bytes_each <= self.limits.memory_limit
-
-    def _candidates(self, queries: TextFeatures, count: int, where: str | None):
-        """Row ids and frames of each query's candidates."""
-        if not self.narrows_in_memory:
-            for vector in query_vectors(queries, self.options):
-                found = self.table.nearest(vector.numpy(), count, where)
-                yield self._read(found["_rowid"].to_numpy())
-            return
-        resident = self._sync()
-        self._warm = True
-        for chosen in self._slots(resident, queries, count, self._allowed(resident, where)):
-            row_ids = resident.row_ids[chosen.numpy()]
-            if resident.frames is None:
-                yield self._read(row_ids)
-            else:
-                yield row_ids, resident.frames.gather(chosen) if len(chosen) else None
-
-    def _slots(self, resident: ResidentIndex, queries: TextFeatures, count: int, allowed: torch.Tensor):
-        """Stage one: the candidates' positions for each query."""
-        if int(allowed.sum()) <= count:
-            return [allowed.nonzero()[:, 0]] * len(queries.sentence_embeds)
-        if resident.coherence >= COHERENT:
-            return best_by_pooled(queries, resident.pooled, allowed, count, self.options)
-        if resident.frames is not None:
-            return best_by_frames(queries, resident.pooled, resident.frames, allowed, count, self.options)
-        count = min(count * INCOHERENT_FACTOR, int(allowed.sum()))
-        return best_by_pooled(queries, resident.pooled, allowed, count, self.options)
-
-    def _read(self, row_ids: np.ndarray) -> tuple[np.ndarray, CandidateFrames | None]:
-        rows = self.table.take(row_ids, FRAME_COLUMNS)
-        settings = self.table.settings
-        frames = frames_of(rows, settings.dim, settings.dtype) if rows.num_rows else None
-        return rows["_rowid"].to_numpy(), frames
-
-    def _allowed(self, resident: ResidentIndex, where: str | None) -> torch.Tensor:
-        """`(N,)` bool: slots that are alive and pass the filter; the last filter's answer is kept."""
-        if where is None:
-            return resident.alive
-        if self._filter[:2] != (resident.version, where):
-            row_ids = self.table.scan(["id"], where)["_rowid"].to_numpy().astype(np.int64)
-            allowed = torch.zeros(len(resident.alive), dtype=torch.bool)
-            allowed[resident.slots_of(row_ids)] = True
-            self._filter = (resident.version, where, allowed & resident.alive)
-        return self._filter[2]
+    def stats(self) -> dict:
+        """How searches are answered, as plain values."""
+        in_memory = self.source.narrows_in_memory(self.table.count())
+        resident = self.source.resident
+        return {
+            "stage_one": "exact, pooled vectors in memory" if in_memory else "Lance vector index",
+            "exact_limit": self.limits.exact_limit,
+            "candidates": self.limits.candidates,
+            "resident_bytes": resident.nbytes if resident is not None else 0,
+            "coherence": round(resident.coherence, 3) if resident is not None else None,
+        }
 
     def _rank(self, query, row_ids, frames: CandidateFrames | None, wanted: int, min_score):
         """`(row id, score, frame scores)` of the best candidates, best first."""

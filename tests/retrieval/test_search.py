@@ -117,7 +117,7 @@ def test_int8_halves_the_frames_and_keeps_the_ranking(corpus, tmp_path):
     assert overlap(small.search_embeddings(*queries, k=10), positions) >= 0.98
     for index in (half, small):
         index.prepare()
-    sizes = [index._searcher._resident.frames._frames.rows.nbytes for index in (half, small)]
+    sizes = [index._searcher.source.resident.frames._frames.rows.nbytes for index in (half, small)]
     assert sizes[1] * 2 == sizes[0]
 
 
@@ -189,7 +189,7 @@ def test_merged_frames_keep_averages_and_shrink(corpus, tmp_path):
     queries = texts(frame_embeds, 4)
     index = make_index(tmp_path / "i", frame_embeds, mask, merge_above=0.95)
     index.prepare()
-    assert len(index._searcher._resident.frames._weights) <= 600
+    assert len(index._searcher.source.resident.frames._weights) <= 600
     _, positions = exhaustive(queries, frame_embeds, mask, visual_attention=False)
     index._searcher.options = ScoreOptions(visual_attention=False)
     assert overlap(index.search_embeddings(*queries, k=10), positions) == 1.0
