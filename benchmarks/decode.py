@@ -3,10 +3,11 @@
     python benchmarks/decode.py --clips ../shared/clips
 
 Films of moving texture are encoded on the spot (x264, a keyframe every 250 frames, 3 B frames; the long ones repeat
-20 seconds). Every reader takes the middles of twelve equal segments at full size; each number is the best of
-`--repeats` rounds in which the readers take turns, divided by decoding everything with PyAV. Readers that are not
-installed show as missing; to measure them: `pip install --no-deps decord opencv-python-headless torchcodec==0.12.0`,
-with FFmpeg's libraries from the system, outside the project's environment (PYTHONPATH).
+17 seconds, so that what is asked for lies anywhere between keyframes). Every reader takes the middles of twelve equal
+segments at full size; each number is the best of `--repeats` rounds in which the readers take turns, divided by
+decoding everything with PyAV. Readers that are not installed show as missing; to measure them: `pip install --no-deps
+decord opencv-python-headless torchcodec==0.12.0`, with FFmpeg's libraries from the system, outside the project's
+environment (PYTHONPATH).
 """
 
 import argparse
@@ -29,7 +30,7 @@ from rich.table import Table
 from dmae.modeling.frame_loader import FrameLoader
 from dmae.modeling.video_reading import read_frames
 
-FRAMES, RATE, LOOP = 12, 25, 20
+FRAMES, RATE, LOOP = 12, 25, 17
 # name -> (seconds, width, height)
 FILMS = {
     "10 s, 240p": (10, 320, 240),

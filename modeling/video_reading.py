@@ -87,9 +87,9 @@ def read_frames(
 
 
 def _check_arguments(name: str, num_frames: int, start, end, size, sampling: str) -> None:
-    if not isinstance(num_frames, int | np.integer) or num_frames <= 0:
+    if not _is_positive(num_frames):
         raise ValueError(f"{name}: num_frames must be a positive integer, not {num_frames!r}")
-    if size is not None and (not isinstance(size, int | np.integer) or size <= 0):
+    if size is not None and not _is_positive(size):
         raise ValueError(f"{name}: size is the shortest edge in pixels, a positive integer, not {size!r}")
     if sampling not in SAMPLINGS:
         raise ValueError(f"{name}: sampling must be one of {', '.join(SAMPLINGS)}, not {sampling!r}")
@@ -98,6 +98,10 @@ def _check_arguments(name: str, num_frames: int, start, end, size, sampling: str
             raise ValueError(f"{name}: {label} must be seconds from 0 on, not {value!r}")
     if end is not None and end <= (start or 0):
         raise ValueError(f"{name}: end ({end} s) must come after start ({start or 0} s)")
+
+
+def _is_positive(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and value > 0
 
 
 def _read(video: OpenVideo, num_frames: int, window, convert: FrameConverter, sampling: str, rng) -> VideoFrames:
@@ -146,7 +150,10 @@ def _nearest(results: dict[int, tuple[int, np.ndarray]], tick: int) -> tuple[int
 def _complaints(video: OpenVideo, timeline: Timeline, seeker: FrameSeeker, ticks: list[int]) -> tuple[str, ...]:
     complaints = []
     end, claimed = float(timeline.end_seconds), (video.container.duration or 0) / 1_000_000
-    if timeline.scanned and claimed > end + 1:
+    latest = max(
+        end, float(timeline.end * timeline.time_base)
+    )  # Matroska counts a duration from 0, not from the start
+    if timeline.scanned and claimed > latest + 1:
         complaints.append(f"says it lasts {claimed:.1f} s but its frames end at {end:.1f} s; sampled what is there")
     elif timeline.scanned and timeline.count < 0.95 * video.stream.frames:
         complaints.append(

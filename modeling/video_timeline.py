@@ -122,7 +122,7 @@ def _scanned_timeline(video: OpenVideo) -> Timeline:
         raise video.error("holds no frame that can be read")
     starts.sort()
     keyframes.sort()
-    end = max(max(ends), starts[-1] + _last_duration(video, starts))
+    end = max(ends) if max(ends) > starts[-1] else starts[-1] + _last_duration(video, starts)
 
     def keyframe_before(tick: int) -> int | None:
         position = bisect.bisect_right(keyframes, tick)

@@ -27,6 +27,7 @@ def test_a_start_that_is_not_zero(tmp_path, suffix):
     found = read_frames(path, 10)
     assert read_numbers(found.frames) == middles(FRAMES, 10)
     assert found.timestamps == pytest.approx([n / RATE for n in middles(FRAMES, 10)], abs=1e-3)
+    assert found.warnings == ()
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])
