@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, BinaryIO
 
 import av
 
@@ -55,7 +55,7 @@ class OpenVideo:
     def open(self) -> None:
         """Opens the source from its beginning, again where it was open before."""
         self.close()
-        if isinstance(self.target, io.BytesIO):
+        if not isinstance(self.target, str):
             self.target.seek(0)
         options = {"format_whitelist": CONTAINER_FORMATS, "max_pixels": str(self.limits.max_pixels)}
         if isinstance(self.target, str):
@@ -128,8 +128,8 @@ def is_video_source(source: Any) -> bool:
     return isinstance(source, str | os.PathLike | bytes | bytearray | memoryview) or hasattr(source, "read")
 
 
-def _openable(source: Any, name: str) -> str | io.BytesIO:
-    """A path that exists, or the bytes as a file."""
+def _openable(source: Any, name: str) -> str | BinaryIO:
+    """A path that exists, or a binary file that can be sought."""
     if isinstance(source, Mapping):
         data = source.get("bytes")
         return _openable(data if data is not None else source.get("path"), name)
@@ -138,10 +138,10 @@ def _openable(source: Any, name: str) -> str | io.BytesIO:
             raise VideoDecodeError(f"{name}: is empty")
         return io.BytesIO(source)
     if hasattr(source, "read"):
-        data = source.read()
-        if not isinstance(data, bytes):
+        if isinstance(source, io.TextIOBase):
             raise VideoDecodeError(f"{name}: was opened as text; open it with mode 'rb'")
-        return _openable(data, name)
+        seekable = getattr(source, "seekable", None)
+        return source if seekable is not None and seekable() else _openable(source.read(), name)
     if not isinstance(source, str | os.PathLike):
         raise VideoDecodeError(f"{name}: expected a path, bytes, a binary file or a dict with 'path' or 'bytes'")
     path = os.fsdecode(os.fspath(source))

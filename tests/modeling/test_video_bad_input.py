@@ -3,6 +3,7 @@
 import io
 import os
 import tempfile
+import threading
 import time
 import warnings
 from fractions import Fraction
@@ -108,10 +109,20 @@ def test_a_video_of_days_is_refused(tmp_path):
         read_frames(path)
 
 
+def _fill(descriptor: int, data: bytes) -> None:
+    with open(descriptor, "wb") as file:
+        file.write(data)
+
+
 def test_binary_files_and_rows(video):
     expected = middles(FRAMES, 4)
     with open(video, "rb") as file:
-        assert read_numbers(read_frames(file, 4).frames) == expected
+        for _ in range(2):  # the whole file, wherever it stands
+            assert read_numbers(read_frames(file, 4).frames) == expected
+    reading, writing = os.pipe()
+    with open(reading, "rb") as pipe:
+        threading.Thread(target=_fill, args=(writing, video.read_bytes())).start()
+        assert read_numbers(read_frames(pipe, 4).frames) == expected
     data = video.read_bytes()
     for source in (
         str(video),

@@ -141,14 +141,21 @@ def test_the_largest_of_several_streams(tmp_path):
     assert read_numbers(read_frames(path, 6).frames) == middles(FRAMES, 6)
 
 
-def test_sound_alone_is_an_error(tmp_path):
+@pytest.mark.parametrize("cover", [False, True])
+def test_sound_alone_or_with_a_cover_picture_is_an_error(tmp_path, cover):
     path = tmp_path / "a.mp4"
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("aac", rate=16000, layout="mono")
-        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
-        frame.sample_rate = 16000
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode())
+        sound = container.add_stream("aac", rate=16000, layout="mono")
+        frames = [(sound, av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono"))]
+        frames[0][1].sample_rate = 16000
+        if cover:
+            picture = container.add_stream("mjpeg", rate=1)
+            picture.width, picture.height, picture.pix_fmt = 64, 64, "yuvj420p"
+            picture.disposition = av.stream.Disposition.attached_pic
+            frames.append((picture, av.VideoFrame(64, 64, "yuvj420p")))
+        for stream, frame in frames:
+            container.mux(stream.encode(frame))
+            container.mux(stream.encode())
     with pytest.raises(VideoDecodeError, match=r"a\.mp4.*no video stream"):
         read_frames(path)
 
