@@ -1,8 +1,16 @@
-"""A tiny model and random batches for the tests of training."""
+"""A tiny model, a tiny corpus and random batches for the tests of training."""
 
+import itertools
+import json
+from pathlib import Path
+
+import av
+import numpy as np
 import torch
 
+from dmae.training.corpora import load_samples
 from dmae.training.scratch import new_model
+from dmae.training.tracking import read_metrics
 
 WORDS = "red green blue round square small large moves stands left right up down fast slow"
 
@@ -48,3 +56,47 @@ def relative_difference(ours: dict[str, torch.Tensor], theirs: dict[str, torch.T
     return max(
         ((ours[name] - theirs[name]).norm() / theirs[name].norm().clamp(min=1e-6 * total)).item() for name in theirs
     )
+
+
+COLOURS = {"red": (220, 20, 20), "green": (20, 220, 20), "blue": (20, 20, 220), "white": (240, 240, 240)}
+PLACES = {
+    "left": (slice(None), slice(0, 16)),
+    "right": (slice(None), slice(16, 32)),
+    "top": (slice(0, 16), slice(None)),
+}
+
+
+def write_corpus(folder: Path, videos: int = 12) -> Path:
+    """Up to 12 real mp4 files, each with one half in one colour, and two captions each that say which and where."""
+    folder.mkdir(parents=True)
+    rows = []
+    for index, (colour, place) in enumerate(itertools.islice(itertools.product(COLOURS, PLACES), videos)):
+        picture = np.zeros((32, 32, 3), np.uint8)
+        picture[PLACES[place]] = COLOURS[colour]
+        with av.open(str(folder / f"{index:02}.mp4"), "w") as container:
+            stream = container.add_stream("mpeg4", rate=4, width=32, height=32)
+            stream.bit_rate = 400_000
+            for _ in range(4):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            container.mux(stream.encode())
+        captions = [f"a {colour} half at the {place}", f"{place} is {colour}"]
+        rows.append({"video": f"{index:02}.mp4", "captions": captions})
+    (folder / "captions.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    return folder
+
+
+def save_tiny_model(folder: Path, corpus: Path, **config) -> Path:
+    """A float32 model in `folder` with the corpus's words, and its processor."""
+    captions = [caption for sample in load_samples(str(corpus), "train") for caption in sample.captions]
+    options = {"image_size": 32, "patch_size": 16, "width": 32, "vision_layers": 1, "text_layers": 1, "num_frames": 2}
+    model, processor = new_model(captions, **{"max_words": 16, "seed": 0, **options, **config})
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+def loss_curve(run: Path) -> list[float]:
+    """The loss of each step of a run with log_every=1, from its metrics.jsonl."""
+    records = [record for record in read_metrics(run / "metrics.jsonl") if "loss" in record]
+    assert [record["step"] for record in records] == list(range(1, len(records) + 1))
+    return [record["loss"] for record in records]

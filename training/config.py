@@ -73,7 +73,7 @@ class TrainConfig:
     # Output
     output_dir: str = "runs/dmae"
     resume: str | None = "auto"  # "auto": the newest checkpoint of output_dir, if any; null: none; or a folder
-    checkpoint_every: int = 500  # optimizer steps; 0: only when interrupted and at the end of an epoch
+    checkpoint_every: int = 500  # optimizer steps; 0: each epoch; besides when interrupted and at the end
     keep_checkpoints: int = 2
     eval_every: int = 0  # optimizer steps; 0: at the end of each epoch; -1: only at the end
     eval_batch_size: int = 64

@@ -162,7 +162,8 @@ class Trainer:
             self.position.epoch, self.position.batch = self.position.epoch + 1, 0
             if self.config.eval_every == 0:
                 self._evaluate()
-            self._save_checkpoint()
+            if self.config.checkpoint_every == 0:
+                self._save_checkpoint()
 
     def _groups(self, batches: Iterator[PairBatch]) -> Iterator[list[PairBatch]]:
         """The batches of one optimizer step after the other."""
