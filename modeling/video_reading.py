@@ -114,7 +114,8 @@ def _read(video: OpenVideo, num_frames: int, window, convert: FrameConverter, sa
     timeline = read_timeline(video)
     state = rng.bit_generator.state if rng is not None else None
     seeker, ticks = _find(video, timeline, window, num_frames, convert, sampling, rng)
-    if seeker is None:  # the header promised more than the file holds: look at what there is, and take the same draws
+    cut_short = seeker is None
+    if cut_short:  # the header promised more than the file holds: look at what there is, and take the same draws
         timeline = read_timeline(video, scan=True)
         if rng is not None:
             rng.bit_generator.state = state
@@ -127,7 +128,7 @@ def _read(video: OpenVideo, num_frames: int, window, convert: FrameConverter, sa
         timestamps=np.array([timeline.seconds(tick) for tick, _ in found]),
         duration=float((timeline.end - timeline.first) * timeline.time_base),
         fps=float(video.stream.average_rate or video.stream.guessed_rate or 0),
-        warnings=_complaints(video, timeline, seeker, ticks),
+        warnings=_complaints(video, timeline, seeker, ticks, cut_short),
     )
 
 
@@ -153,13 +154,16 @@ def _nearest(results: dict[int, tuple[int, np.ndarray]], tick: int) -> tuple[int
     return results[tick] if tick in results else results[min(results, key=lambda other: abs(other - tick))]
 
 
-def _complaints(video: OpenVideo, timeline: Timeline, seeker: FrameSeeker, ticks: list[int]) -> tuple[str, ...]:
+def _complaints(
+    video: OpenVideo, timeline: Timeline, seeker: FrameSeeker, ticks: list[int], cut_short: bool
+) -> tuple[str, ...]:
     complaints = []
     end, claimed = float(timeline.end_seconds), (video.container.duration or 0) / 1_000_000
     latest = max(
         end, float(timeline.end * timeline.time_base)
     )  # Matroska counts a duration from 0, not from the start
-    if timeline.scanned and claimed > latest + 1:
+    # Sound may go on for a while after the last picture, unless the index itself promised further pictures.
+    if timeline.scanned and claimed > latest + (0.1 if cut_short else 1):
         complaints.append(f"says it lasts {claimed:.1f} s but its frames end at {end:.1f} s; sampled what is there")
     elif timeline.scanned and timeline.count < 0.95 * video.stream.frames:
         complaints.append(
