@@ -3,16 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
-from dmae.modeling.features import TextFeatures
-
-from . import encoding, explanation, query, sharing
+from . import encoding, explanation, sharing
+from . import query as query_module
 from .candidates import SearchLimits
 from .errors import VideoIndexError
 from .filters import make_where
 from .fingerprint import model_encoder, preprocessing_encoder
 from .rows import VideoFile, check_ids, make_rows
 from .schema import Encoder, IndexSettings
-from .scoring import ScoreOptions
+from .scoring import EXAMPLE_OPTIONS, ScoreOptions
 from .search import Searcher, SearchHit
 from .table import VideoTable
 
@@ -172,21 +171,26 @@ class VideoIndex:
             a list of `SearchHit`, best first; for a list of queries a list of such lists.
         """
         many = isinstance(query, (list, tuple))
-        features = self.encode_query(list(query) if many else [query])
-        hits = self._searcher.search(features, k, offset=offset, where=where, min_score=min_score)
-        return hits if many else hits[0]
+        queries = list(query) if many else [query]
+        if not queries:
+            raise VideoIndexError("no query: give a text, an image or a video")
+        limits = {"offset": offset, "where": where, "min_score": min_score}
+        found = {}
+        for texts in (True, False):
+            chosen = [n for n, one in enumerate(queries) if query_module.is_text(one) == texts]
+            if chosen:
+                encode = query_module.encode_texts if texts else query_module.encode_examples
+                features = encode(self._with_model().model, self.processor, [queries[n] for n in chosen])
+                options = None if texts else EXAMPLE_OPTIONS
+                found |= zip(chosen, self._searcher.search(features, k, options=options, **limits))
+        return [found[n] for n in range(len(queries))] if many else found[0]
 
     def search_embeddings(
         self, sentence_embeds, word_embeds, word_weights, k: int = 10, *, offset=0, where=None, min_score=None
     ) -> list[list[SearchHit]]:
         """As `search`, for A queries given as features: `(A, D)`, `(A, T, D)`, `(A, T)`, numpy or torch."""
-        features = query.check_features(sentence_embeds, word_embeds, word_weights, self.table.settings.dim)
+        features = query_module.check_features(sentence_embeds, word_embeds, word_weights, self.table.settings.dim)
         return self._searcher.search(features, k, offset=offset, where=where, min_score=min_score)
-
-    def encode_query(self, queries: list) -> TextFeatures:
-        """Features of a list of queries of any kind, as `search_embeddings` takes them."""
-        self._with_model()
-        return query.encode_queries(self.model, self.processor, queries)
 
     def explain(self, text: str, video_id: str) -> explanation.Explanation:
         """How each word of a text matches each frame of an indexed video."""

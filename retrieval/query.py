@@ -1,7 +1,7 @@
 """Queries of every kind as text features: what `search_embeddings` takes.
 
 A text is what the model makes of it. An image is a video of one frame. A video as a query stands in the place of a text: its
-frames are the words (with their weights), and their weighted mean, at unit norm, is the sentence.
+frames are the words, with their weights, and are scored as `scoring.EXAMPLE_OPTIONS` says.
 """
 
 from collections.abc import Sequence
@@ -19,23 +19,9 @@ from .errors import VideoIndexError
 from .media import IMAGE_SUFFIXES, is_media
 
 
-def encode_queries(model, processor, queries: Sequence) -> TextFeatures:
-    """Features of A queries: `(A, D)`, `(A, T, D)`, `(A, T)` on the CPU, padded to the longest.
-
-    Raises:
-        VideoIndexError: an empty query, or one that is no text, image or video.
-    """
-    if not queries:
-        raise VideoIndexError("no query: give a text, an image or a video")
-    texts = [n for n, query in enumerate(queries) if isinstance(query, str) and not is_media(query)]
-    encoded: dict[int, TextFeatures] = {}
-    if texts:
-        features = encode_texts(model, processor, [queries[n] for n in texts])
-        encoded |= {n: TextFeatures(*(part[row : row + 1] for part in features)) for row, n in enumerate(texts)}
-    for n, query in enumerate(queries):
-        if n not in encoded:
-            encoded[n] = as_query(encode_example(model, processor, query))
-    return pad_features([encoded[n] for n in range(len(queries))])
+def is_text(query) -> bool:
+    """Whether a query is a text rather than an image, a video or the path of one."""
+    return isinstance(query, str) and not is_media(query)
 
 
 @torch.inference_mode()
@@ -50,14 +36,22 @@ def encode_texts(model, processor, texts: Sequence[str]) -> TextFeatures:
 
 
 @torch.inference_mode()
-def encode_example(model, processor, example) -> VideoFeatures:
-    """Features of one image or video, on the CPU in float32."""
+def encode_examples(model, processor, examples: Sequence) -> TextFeatures:
+    """Images or videos as queries: `(A, D)`, `(A, T, D)`, `(A, T)`, on the CPU in float32.
+
+    Raises:
+        VideoIndexError: one that is no image or video. VideoDecodeError: one that cannot be read.
+    """
+    return pad_features([_as_query(_encode_example(model, processor, example)) for example in examples])
+
+
+def _encode_example(model, processor, example) -> VideoFeatures:
     inputs = processor(videos=[_as_video(example)], return_tensors="pt").to(model.device)
     features = model.get_video_features(inputs["pixel_values_videos"], inputs.get("frame_mask"))
     return VideoFeatures(*(part.cpu().float() for part in features))
 
 
-def as_query(video: VideoFeatures) -> TextFeatures:
+def _as_query(video: VideoFeatures) -> TextFeatures:
     """A video's features in the place of a text's."""
     weights = video.frame_mask / video.frame_mask.sum(dim=1, keepdim=True)
     sentence = F.normalize(torch.einsum("bf,bfd->bd", weights, video.frame_embeds), dim=-1)

@@ -12,15 +12,21 @@ from dmae.modeling.features import TextFeatures
 
 
 class ScoreOptions(NamedTuple):
-    """The options of the similarity, as `DmaeConfig` names them."""
+    """The options of the similarity, as `DmaeConfig` names them; `sentence` False leaves the words' score alone."""
 
     textual_attention: bool = True
     visual_attention: bool = True
     neighbor_weight: float = 0.5
+    sentence: bool = True
 
     @classmethod
     def of(cls, config) -> "ScoreOptions":
         return cls(*(getattr(config, name, default) for name, default in cls._field_defaults.items()))
+
+
+# Query by example compares frames with frames, both ways and nothing else: 1 for the very same video, the most there is. With
+# the visual attention or the mean frame in it, a film of one still picture would come before the example itself.
+EXAMPLE_OPTIONS = ScoreOptions(visual_attention=False, sentence=False)
 
 
 class CandidateFrames(NamedTuple):
@@ -68,4 +74,6 @@ def score_candidates(query: TextFeatures, frames: CandidateFrames, options: Scor
         return scores / 2, sentence
     per_frame = similarity[:, :, 1:].amax(dim=2)
     word_scores = (best[:, 1:] @ (weights / weights.sum()) + (per_frame * frame_weights).sum(dim=1)) / 2
+    if not options.sentence:
+        return word_scores, per_frame
     return (scores + word_scores) / 2, (sentence + per_frame) / 2

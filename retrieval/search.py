@@ -65,8 +65,18 @@ class Searcher:
         self._searched = False
         self._lock = threading.RLock()
 
-    def search(self, queries: TextFeatures, k: int, *, offset=0, where=None, min_score=None) -> list[list[SearchHit]]:
-        """Hits of each of A queries, best first, from the `offset`-th on."""
+    def search(
+        self,
+        queries: TextFeatures,
+        k: int,
+        *,
+        options: ScoreOptions | None = None,
+        offset=0,
+        where=None,
+        min_score=None,
+    ) -> list[list[SearchHit]]:
+        """Hits of each of A queries, best first, from the `offset`-th on; scored with the model's options or those given."""
+        options = options or self.options
         for name, value, least in (("k", k, 1), ("offset", offset, 0)):
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
                 raise VideoIndexError(f"{name} must be a whole number, at least {least}, got {value!r}")
@@ -76,9 +86,9 @@ class Searcher:
         with self._lock:
             self.source.refresh(with_frames=self._searched)
             self._searched = True
-            candidates = self.source(queries, count, where, self.options)
+            candidates = self.source(queries, count, where, options)
             ranked = [
-                self._rank(query, row_ids, frames, wanted, min_score)[offset:]
+                _rank(query, row_ids, frames, options, wanted, min_score)[offset:]
                 for query, (row_ids, frames) in zip(_singles(queries), candidates)
             ]
         return self._hits(ranked)
@@ -101,18 +111,6 @@ class Searcher:
             "coherence": round(resident.coherence, 3) if resident is not None else None,
         }
 
-    def _rank(self, query, row_ids, frames: CandidateFrames | None, wanted: int, min_score):
-        """`(row id, score, frame scores)` of the best candidates, best first."""
-        if frames is None:
-            return []
-        scores, per_frame = score_candidates(query, frames, self.options)
-        best = scores.topk(min(wanted, len(scores)))
-        ranked = []
-        for score, at in zip(best.values.tolist(), best.indices.tolist()):
-            if min_score is None or score >= min_score:
-                ranked.append((int(row_ids[at]), score, per_frame[at, frames.weights[at] > 0].numpy()))
-        return ranked
-
     def _hits(self, ranked) -> list[list[SearchHit]]:
         wanted = list(dict.fromkeys(row_id for hits in ranked for row_id, _, _ in hits))
         rows = {row["_rowid"]: row for row in self.table.take(wanted, HIT_COLUMNS).to_pylist()}
@@ -131,6 +129,19 @@ def _hit(row: dict, score: float, frame_scores: np.ndarray) -> SearchHit:
         duration=row["duration"],
         metadata=json.loads(row["metadata"] or "{}"),
     )
+
+
+def _rank(query, row_ids, frames: CandidateFrames | None, options: ScoreOptions, wanted: int, min_score):
+    """`(row id, score, frame scores)` of the best candidates, best first."""
+    if frames is None:
+        return []
+    scores, per_frame = score_candidates(query, frames, options)
+    best = scores.topk(min(wanted, len(scores)))
+    ranked = []
+    for score, at in zip(best.values.tolist(), best.indices.tolist()):
+        if min_score is None or score >= min_score:
+            ranked.append((int(row_ids[at]), score, per_frame[at, frames.weights[at] > 0].numpy()))
+    return ranked
 
 
 def _singles(queries: TextFeatures):

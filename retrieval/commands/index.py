@@ -26,13 +26,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--batch-size", type=int, default=8, help="videos encoded at once (default: 8)")
     parser.add_argument("--workers", type=int, default=2, help="processes that decode videos (default: 2)")
+    parser.add_argument("--commit-every", type=int, default=256, help="videos in a commit (default: 256)")
     parser.add_argument("--prune", action="store_true", help="remove videos whose file has vanished")
     parser.add_argument("--retry-failed", action="store_true", help="try unreadable files again")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
-    for name in ("batch_size", "workers"):
+    for name in ("batch_size", "workers", "commit_every"):
         if getattr(args, name) < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(args, name)}")
     from ..table import VideoTable
@@ -42,7 +43,9 @@ def run(args: argparse.Namespace) -> int:
             args.index, storage_options=storage_options(args)
         )  # a foreign one is told before a model is loaded
     index = _open_or_create(args, *load_model(args))
-    options = {name: getattr(args, name) for name in ("prune", "retry_failed", "batch_size", "workers")}
+    options = {
+        name: getattr(args, name) for name in ("prune", "retry_failed", "batch_size", "workers", "commit_every")
+    }
     report = index.add(args.videos if len(args.videos) > 1 else args.videos[0], **options)
     if args.json:
         print(json.dumps({"index": index.uri, "videos": len(index), **asdict(report)}, ensure_ascii=False))

@@ -1,0 +1,107 @@
+"""What is left of an index when its writer is killed, again and again, at random moments?
+
+    dmae synthetic /tmp/videos --num-train 100 --num-test 10
+    python benchmarks/index_crashes.py /tmp/videos --model runs/demo/model --kills 20
+
+Each round a process adds the corpus, one commit a video, and gets SIGKILL at a random moment after its first commits; another
+then opens the index and searches it. At the end one more finishes the rest. Prints one JSON object. Every step runs in a fork
+of its own, made before this process has touched the index.
+"""
+
+import argparse
+import json
+import os
+import random
+import signal
+import tempfile
+import time
+from pathlib import Path
+
+from dmae.modeling.loading import load_pretrained
+from dmae.retrieval import VideoIndex
+
+PATIENCE = 60.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("corpus", type=Path)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        print(json.dumps(crash(Path(folder, "index"), args)))
+
+
+def crash(uri: Path, args: argparse.Namespace) -> dict:
+    parts = load_pretrained(args.model)
+    rng = random.Random(args.seed)
+    in_fork(lambda: len(VideoIndex.create(uri, *parts)))
+    rows, kills, complete = [], 0, True
+    for _ in range(args.kills):
+        kills += kill_writer(uri, args.corpus, parts, rng)
+        state = in_fork(lambda: examine(uri, parts))
+        complete &= state["distinct"] == state["rows"] == state["scored"] and state["rows"] >= max(rows, default=0)
+        rows.append(state["rows"])
+    report = in_fork(lambda: vars(VideoIndex.open(uri, *parts).add(args.corpus, progress=False)))
+    state = in_fork(lambda: examine(uri, parts))
+    return {
+        "kills": kills,
+        "rows_after_each": rows,
+        "whole_after_each": complete,
+        "added_last": report["added"],
+        "unchanged_last": report["unchanged"],
+        "final": state,
+    }
+
+
+def kill_writer(uri: Path, corpus: Path, parts, rng: random.Random) -> bool:
+    """Starts a writer and kills it; False where it had finished before."""
+    commits = lambda: len(os.listdir(uri / "videos.lance" / "_versions"))  # noqa: E731
+    target = commits() + rng.randint(1, 3)
+    process = os.fork()
+    if not process:
+        status = 1
+        try:
+            VideoIndex.open(uri, *parts).add(corpus, commit_every=1, batch_size=1, progress=False)
+            status = 0
+        finally:
+            os._exit(status)
+    deadline = time.monotonic() + PATIENCE
+    finished = False
+    while commits() < target and not finished and time.monotonic() < deadline:
+        time.sleep(0.005)
+        finished = os.waitpid(process, os.WNOHANG)[0] == process
+    if finished:
+        return False
+    time.sleep(rng.uniform(0, 0.05))
+    os.kill(process, signal.SIGKILL)
+    return os.WIFSIGNALED(os.waitpid(process, 0)[1])
+
+
+def examine(uri: Path, parts) -> dict:
+    """Rows, distinct ids, and rows that a search scores: all equal where every video is whole."""
+    index = VideoIndex.open(uri, *parts)
+    ids = index.table.scan(["id"])["id"].to_pylist()
+    return {"rows": len(ids), "distinct": len(set(ids)), "scored": len(index.search("red", k=max(1, len(ids))))}
+
+
+def in_fork(work):
+    """The JSON value of `work()` in a process of its own."""
+    read, write = os.pipe()
+    process = os.fork()
+    if not process:
+        try:
+            os.write(write, json.dumps(work()).encode())
+        finally:
+            os._exit(0)
+    os.close(write)
+    with os.fdopen(read) as pipe:
+        text = pipe.read()
+    os.waitpid(process, 0)
+    return json.loads(text)
+
+
+if __name__ == "__main__":
+    main()
