@@ -60,9 +60,12 @@ def add_tab(page: gr.Blocks, services: Services) -> None:
         services.shelves.remove(request.session_hash)
         return EMPTY, gr.update(visible=False)
 
+    def leave(request: gr.Request):
+        services.shelves.remove(request.session_hash)
+
     files.upload(add, files, [report, files, forget], api_visibility="private", show_progress="hidden")
     forget.click(remove, None, [report, forget], api_visibility="private")
-    page.unload(lambda request: services.shelves.remove(request.session_hash))
+    page.unload(leave)
 
 
 def add_files(services: Services, paths: list[str], session: str | None) -> Iterator[list[File]]:

@@ -26,10 +26,12 @@ def compare(library: Library, query: Query, k: int = 5) -> dict[str, list[Result
     rows = index.table.scan(["id", *FRAME_COLUMNS], f"id IN ({', '.join(map(quote, results))})")
     frames = frames_of(rows, index.table.settings.dim, index.table.settings.dtype)
     found = [results[video_id] for video_id in rows["id"].to_pylist()]
-    neighbor_weight = ScoreOptions.of(library.model.config).neighbor_weight
+    options = ScoreOptions.of(library.model.config)
     ranked = {}
     for name, (textual, visual) in VARIANTS.items():
-        scores, _ = score_candidates(query.features, frames, ScoreOptions(textual, visual, neighbor_weight))
+        scores, _ = score_candidates(
+            query.features, frames, options._replace(textual_attention=textual, visual_attention=visual)
+        )
         best = scores.topk(min(k, len(scores)))
         ranked[name] = [
             replace(found[at], hit=replace(found[at].hit, score=score))

@@ -37,6 +37,13 @@ class Decoder:
         for _ in range(workers):
             self._idle.put(_Worker(context))
 
+    def warm_up(self) -> None:
+        """Starts the workers now instead of at their first file."""
+        started = [self._idle.get() for _ in range(self._idle.qsize())]
+        for worker in started:
+            worker.start()
+            self._idle.put(worker)
+
     def read(self, path: str, **options) -> VideoFrames:
         """`read_frames` in a worker."""
         return self._run("video", path, options)
@@ -76,7 +83,7 @@ class _Worker:
 
     def run(self, job: tuple, timeout: float):
         if self._process is None or not self._process.is_alive():
-            self._start()
+            self.start()
         name = os.path.basename(job[1])
         try:
             self._pipe.send(job)
@@ -100,7 +107,7 @@ class _Worker:
             self._pipe.close()
             self._process = None
 
-    def _start(self) -> None:
+    def start(self) -> None:
         self.stop()
         self._pipe, theirs = self._context.Pipe()
         self._process = self._context.Process(target=_serve, args=(theirs,), daemon=True, name="decoder")

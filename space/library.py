@@ -9,12 +9,13 @@ from pathlib import PurePath
 import numpy as np
 import torch
 
-from dmae.modeling.features import TextFeatures
+from dmae.modeling.features import TextFeatures, VideoFeatures
+from dmae.modeling.video_reading import VideoFrames
 from dmae.retrieval import SearchHit, VideoIndex
 from dmae.retrieval.filters import quote
-from dmae.retrieval.query import as_query, encode_example, encode_texts
+from dmae.retrieval.query import encode_examples, encode_texts
 from dmae.retrieval.resident import FRAME_COLUMNS, frames_of
-from dmae.retrieval.scoring import ScoreOptions, score_candidates
+from dmae.retrieval.scoring import EXAMPLE_OPTIONS, ScoreOptions, score_candidates
 
 from .addresses import INDEX, frame_url, video_url
 from .explanation import Explanation, explain, words_of
@@ -30,11 +31,17 @@ class UserError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Query:
-    """A query of any kind: how to name it, its features (of a batch of one), and its words with their tokens."""
+    """A query of any kind: a text, or the frames of an image or a video to find more like it.
+
+    Attributes:
+        label: how to name it. features: of a batch of one. words: each with the positions of its tokens.
+        example: the frames, None for a text.
+    """
 
     label: str
     features: TextFeatures
     words: list[tuple[str, list[int]]]
+    example: VideoFrames | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,9 +105,9 @@ class Library:
 
     def ask_example(self, frames, label: str) -> Query:
         """Frames of an image or a video as a query."""
-        features = as_query(encode_example(self.model, self.processor, frames))
+        features = encode_examples(self.model, self.processor, [frames])
         count = int((features.word_weights[0] > 0).sum())
-        return Query(label, features, [(f"frame {n + 1}", [n]) for n in range(count)])
+        return Query(label, features, [(f"frame {n + 1}", [n]) for n in range(count)], frames)
 
     def search(self, query: Query, k: int, *, shelf=None, seconds=(None, None)) -> list[Result]:
         """The k best videos of the index and the shelf together, best first.
@@ -126,14 +133,17 @@ class Library:
         if not rows.num_rows:
             raise UserError("That video is no longer here. Search again.")
         frames = frames_of(rows, index.table.settings.dim, index.table.settings.dtype)
-        scores, per_frame = score_candidates(query.features, frames, ScoreOptions.of(self.model.config))
+        options = ScoreOptions.of(self.model.config) if query.example is None else EXAMPLE_OPTIONS
+        scores, per_frame = score_candidates(query.features, frames, options)
         hit = _hit(rows.to_pylist()[0], float(scores[0]), per_frame[0, frames.weights[0] > 0].numpy())
         return Result(hit, scope), explain(query.words, query.features, frames, hit.frame_times)
 
     @torch.inference_mode()
-    def embed(self, frames):
-        """`VideoFeatures` of one video's frames, for a shelf."""
-        return encode_example(self.model, self.processor, frames)
+    def embed(self, frames: VideoFrames) -> VideoFeatures:
+        """Features of one video, on the CPU in float32."""
+        inputs = self.processor(videos=[frames], return_tensors="pt").to(self.model.device)
+        features = self.model.get_video_features(inputs["pixel_values_videos"], inputs.get("frame_mask"))
+        return VideoFeatures(*(part.cpu().float() for part in features))
 
     def row(self, scope: str, video_id: str, columns: list[str], shelf=None) -> dict | None:
         """Columns of one video's row, or None where there is none."""
@@ -142,6 +152,8 @@ class Library:
 
     def _search(self, index: VideoIndex, query: Query, k: int, where: str | None) -> list[SearchHit]:
         with self._lock:
+            if query.example is not None:
+                return index.search(query.example, k=k, where=where)
             return index.search_embeddings(*query.features, k=k, where=where)[0]
 
     def _index_of(self, scope: str, shelf) -> VideoIndex:

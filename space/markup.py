@@ -2,7 +2,7 @@
 
 import html
 
-from dmae.retrieval.commands.search import clock
+from dmae.retrieval.clock import clock
 
 __all__ = ["clock", "message", "text"]
 

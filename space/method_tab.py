@@ -25,7 +25,7 @@ def method_tab(services: Services, examples: list[str]) -> None:
             container=False,
             elem_id="compare-query",
         )
-        button = gr.Button("Compare", variant="primary", scale=1, min_width=110, elem_id="compare")
+        button = gr.Button("Compare", variant="primary", scale=0, min_width=130, elem_id="compare")
     table = gr.HTML(elem_id="comparison", js_on_load=None, min_height=120)
 
     def ranked(sentence: str) -> str:
@@ -36,9 +36,7 @@ def method_tab(services: Services, examples: list[str]) -> None:
 
     for trigger in (query.submit, button.click):
         trigger(ranked, query, table, api_visibility="private", show_progress="minimal")
-    gr.Markdown(
-        f"Each list ranks the same {CANDIDATES} best candidates anew. Scores of different lists are not comparable."
-    )
+    gr.Markdown(f"Each list ranks the same {CANDIDATES} best candidates. Scores of different lists do not compare.")
 
 
 def _table(ranked: dict) -> str:
@@ -51,8 +49,9 @@ def _table(ranked: dict) -> str:
 
 def _item(result) -> str:
     moment = clock(result.hit.best_time)
+    title = text(f"{result.title} at {moment}" if moment else result.title)
     return (
         f'<li><img src="{text(result.frame(result.best_frame))}" alt="" loading="lazy" width="64" height="36">'
-        f'<span class="name" title="{text(result.title)}">{text(result.title)}{" at " + moment if moment else ""}</span>'
+        f'<span class="name" title="{title}">{title}</span>'
         f'<span class="value">{result.hit.score:.3f}</span></li>'
     )

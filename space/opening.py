@@ -1,12 +1,9 @@
 """Opens the model and the index that the settings name."""
 
 import os
-from pathlib import Path
 
 from .library import Library
 from .settings import Settings
-
-DEMO_MODEL, DEMO_INDEX = Path("demo/model"), Path("demo/index")
 
 
 def open_library(settings: Settings) -> Library:
@@ -20,8 +17,6 @@ def open_library(settings: Settings) -> Library:
 
     from dmae.modeling.loading import load_pretrained
 
-    if not settings.model or not settings.index:
-        raise ValueError("give both --model and --index (or DMAE_MODEL and DMAE_INDEX); `make demo` makes both")
     logging.disable_progress_bar()
     model, processor = load_pretrained(settings.model)
     model = model.to(PartialState().default_device)

@@ -35,14 +35,14 @@ def _heat_map(result: Result, explanation: Explanation) -> str:
         (word, similarity, "content" if weight > 1 else "")
         for word, similarity, weight in zip(explanation.words, explanation.similarity, explanation.weights)
     ]
-    low, high = _range([values for _, values, _ in rows])
-    body = "".join(_row(name, values, kind, low, high, explanation.times) for name, values, kind in rows)
+    body = "".join(_row(name, values, kind, explanation.times) for name, values, kind in rows)
     return (
-        '<div class="heat" tabindex="0" role="region" aria-label="Why it matched: each word against each frame">'
-        "<table><caption>Each word against each frame. Darker is more alike; "
-        "the outlined frame is the word's best. Choose a frame to play from it.</caption>"
-        f'<thead><tr><th scope="col"><span>frame</span></th>{_strip(result, explanation.times)}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
+        '<div class="heat" tabindex="0" role="region" aria-label="Why it matched" aria-describedby="heat-help">'
+        "<table>"
+        f'<thead><tr><th scope="col">frame</th>{_strip(result, explanation.times)}</tr></thead>'
+        f'<tbody>{body}</tbody></table></div><p class="help" id="heat-help">Each word against each frame: '
+        "the stronger the colour, the more alike, from the word's worst frame to its best, which is outlined. "
+        "Words in bold count double. Choose a frame to play from it.</p>"
     )
 
 
@@ -62,11 +62,12 @@ def _strip(result: Result, times: list[float]) -> str:
     return "".join(cells)
 
 
-def _row(name: str, values: np.ndarray, kind: str, low: float, high: float, times: list[float]) -> str:
+def _row(name: str, values: np.ndarray, kind: str, times: list[float]) -> str:
     cells = []
     best = int(values.argmax())
+    low, high = float(values.min()), float(values.max())
     for number, value in enumerate(values):
-        heat = (value - low) / (high - low)
+        heat = (value - low) / max(high - low, 1e-6)
         seek = f' data-seek="{times[number]:.3f}"' if number < len(times) else ""
         mark = " class=best" if number == best else ""
         cells.append(
@@ -74,10 +75,3 @@ def _row(name: str, values: np.ndarray, kind: str, low: float, high: float, time
             f'<span class="number">{value:.2f}</span></td>'
         )
     return f'<tr class="{kind}"><th scope="row">{text(name)}</th>{"".join(cells)}</tr>'
-
-
-def _range(rows: list[np.ndarray]) -> tuple[float, float]:
-    """Smallest and largest value, never the same."""
-    values = np.concatenate(rows)
-    low, high = float(values.min()), float(values.max())
-    return low, high if high - low > 1e-6 else low + 1.0

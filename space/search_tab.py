@@ -37,7 +37,7 @@ def search_tab(page: gr.Blocks, services: Services, examples: list[str]) -> None
             elem_id="query",
             container=False,
         )
-        button = gr.Button("Search", variant="primary", scale=1, min_width=110, elem_id="search")
+        button = gr.Button("Search", variant="primary", scale=0, min_width=130, elem_id="search")
     chips = []
     with gr.Row(elem_classes="chips"):
         for example in examples:

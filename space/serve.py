@@ -2,6 +2,7 @@
 
 import argparse
 import os
+from dataclasses import replace
 from types import SimpleNamespace
 
 HELP = "serve the search page on this machine"
@@ -42,11 +43,10 @@ def serve(settings, host: str | None = None, port: int | None = None, *, block: 
     Returns:
         the running `gr.Blocks` and its `Services`.
     """
-    from .opening import open_library
     from .page import build_page, launch_options
     from .services import Services
 
-    services = Services.of(open_library(settings), settings)
+    services = Services.open(_with_demo(settings, host, port))
     page = build_page(services)
     _, url, _ = page.launch(server_name=host, server_port=port, prevent_thread_lock=True, **launch_options(services))
     print(f"{len(services.library.index)} videos at {url}", flush=True)
@@ -56,6 +56,21 @@ def serve(settings, host: str | None = None, port: int | None = None, *, block: 
         finally:
             services.close()
     return page, services
+
+
+def _with_demo(settings, host: str | None, port: int | None):
+    """The settings as they are, or with the demo's model and index where neither is named."""
+    if settings.model and settings.index:
+        return settings
+    if settings.model or settings.index:
+        missing = "--index or DMAE_INDEX" if settings.model else "--model or DMAE_MODEL"
+        raise ValueError(f"a model and an index belong together: give {missing} too")
+    from .first_start import EXAMPLES, demo_paths, make_demo
+
+    host = host or os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")
+    port = port or int(os.environ.get("GRADIO_SERVER_PORT", 7860))
+    model, index = demo_paths() or make_demo(host=host, port=port)
+    return replace(settings, model=model, index=index, examples=settings.examples or EXAMPLES)
 
 
 command = SimpleNamespace(help=HELP, example=EXAMPLE, configure=configure, run=run)

@@ -1,6 +1,7 @@
 """Everything behind the page, made once and shared by all visitors."""
 
 import os
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from dmae.retrieval.media import IMAGE_SUFFIXES
 from .decoding import Decoder
 from .library import Library, Query, UserError
 from .media import Media
+from .opening import open_library
 from .settings import Settings
 from .uploads import Shelves
 
@@ -25,8 +27,12 @@ class Services:
     media: Media
 
     @classmethod
-    def of(cls, library: Library, settings: Settings) -> "Services":
+    def open(cls, settings: Settings) -> "Services":
+        """Loads the model and opens the index that the settings name; see `open_library` for what it raises."""
         decoder = Decoder()
+        # Its processes start while the model loads, and are there when the first picture is asked for.
+        threading.Thread(target=decoder.warm_up, daemon=True, name="warm up").start()
+        library = open_library(settings)
         shelves = Shelves(library, decoder, settings)
         root = Path(settings.videos) if settings.videos else None
         return cls(settings, library, decoder, shelves, Media(library, shelves, decoder, root))

@@ -122,6 +122,11 @@ class Shelves:
         shutil.rmtree(self._root, ignore_errors=True)
 
     @property
+    def count(self) -> int:
+        """Visitors who have added something."""
+        return len(self._by_session)
+
+    @property
     def bytes(self) -> int:
         """Disk that all shelves take."""
         total = 0

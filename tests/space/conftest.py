@@ -1,0 +1,95 @@
+"""One Space and one browser for all tests of this folder; a page of its own for each test."""
+
+import pytest
+from space_server import ARTIFACTS, Space, launch_chromium, make_space_files, start_space
+
+
+@pytest.fixture(scope="session")
+def space_files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("space")
+    make_space_files(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def space(space_files) -> Space:
+    space, page = start_space(space_files, max_seconds=30, max_file_mb=5, max_uploads=3)
+    yield space
+    page.close()
+    space.services.close()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = launch_chromium(playwright)
+        yield browser
+        browser.close()
+
+
+class Visitor:
+    """A page in a context of its own, and what went wrong in it."""
+
+    def __init__(self, browser, space: Space, **context):
+        options = {"viewport": {"width": 1280, "height": 860}, "reduced_motion": "reduce"} | context
+        self.context = browser.new_context(**options)
+        self.page = self.context.new_page()
+        self.page.set_default_timeout(20_000)
+        self.url = space.url
+        self.complaints: list[str] = []
+        self.page.on(
+            "console",
+            lambda m: self.complaints.append(f"{m.text} ({m.location})") if m.type in ("error", "warning") else None,
+        )
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("request", lambda request: self._check(request.url))
+
+    def _check(self, url: str) -> None:
+        if not url.startswith((self.url, "data:", "blob:")):
+            self.complaints.append(f"request to {url}")
+
+    def open(self, address: str = "") -> None:
+        self.page.goto(self.url + address)
+        self.page.wait_for_selector("#query textarea, #query input")
+
+    def search(self, query: str) -> None:
+        """Types a query, presses Enter and waits for the answer to replace what was shown."""
+        self.page.evaluate("document.querySelectorAll('#results .card').forEach((card) => card.dataset.old = 1)")
+        self.page.fill("#query textarea, #query input", query)
+        self.page.keyboard.press("Enter")
+        self.page.wait_for_selector(
+            "#results .card:not([data-old]), #results .message:not(:has-text('Write what is to'))"
+        )
+
+    def cards(self) -> list[str]:
+        return self.page.eval_on_selector_all("#results .card", "cards => cards.map((card) => card.dataset.id)")
+
+    def player_time(self) -> float:
+        """Where the player stands, once it can show a picture."""
+        self.page.wait_for_function("document.querySelector('#detail video')?.readyState >= 2")
+        return self.page.evaluate("document.querySelector('#detail video').currentTime")
+
+    def keep(self, name: str) -> None:
+        """A screenshot among the artefacts, once every picture in view has come."""
+        self.page.wait_for_function(
+            "[...document.images].filter((i) => i.getBoundingClientRect().top < innerHeight).every((i) => i.complete)"
+        )
+        ARTIFACTS.mkdir(exist_ok=True)
+        self.page.screenshot(path=ARTIFACTS / f"{name}.png")
+
+
+@pytest.fixture
+def visit(browser, space):
+    """Makes visitors; each must have seen no error, warning or request to elsewhere when the test ends."""
+    visitors = []
+
+    def visitor(**context) -> Visitor:
+        visitors.append(Visitor(browser, space, **context))
+        return visitors[-1]
+
+    yield visitor
+    for visitor in visitors:
+        visitor.context.close()
+    assert [complaint for visitor in visitors for complaint in visitor.complaints] == []

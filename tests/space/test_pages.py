@@ -1,0 +1,74 @@
+"""The other tabs in a real browser."""
+
+import pytest
+from space_server import QUERY, moving_square
+from video_files import write_video
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture
+def files(tmp_path):
+    good = write_video(tmp_path / "my own clip.mp4", moving_square(99, 2), rate=10)
+    bad = tmp_path / "broken.mp4"
+    bad.write_bytes(b"\0\0\0\x18ftypmp42" + b"nothing of a video" * 200)
+    return good, bad
+
+
+def test_added_videos_are_found_by_their_visitor_alone(visit, files):
+    visitor, other = visit(), visit()
+    visitor.open()
+    visitor.page.click("button[role=tab]:has-text('Add videos')")
+    visitor.page.set_input_files("#add-files input[type=file]", list(files))
+    visitor.page.wait_for_selector("#added .ready")
+    visitor.page.wait_for_selector("#added .failed")
+    report = visitor.page.inner_text("#added")
+    assert "my own clip.mp4: 00:02" in report
+    assert "cannot be read as a video" in report and "Traceback" not in report and "/tmp" not in report
+    visitor.keep("added")
+    visitor.page.click("button[role=tab]:has-text('Search')")
+    visitor.search(QUERY)
+    visitor.page.click("#show-more")
+    visitor.page.wait_for_function("document.querySelectorAll('#results .card').length == 15")
+    mine = visitor.page.locator("#results .card:has(.own)")
+    assert mine.count() == 1 and mine.locator(".title").inner_text() == "my own clip"
+    mine.click()
+    visitor.page.wait_for_function("document.querySelector('#detail h2').innerText == 'my own clip'")
+    visitor.player_time()
+    other.open()
+    other.search(QUERY)
+    other.page.click("#show-more")
+    other.page.wait_for_function("document.querySelectorAll('#results .card').length == 14")
+    assert other.page.locator(".own").count() == 0
+
+
+def test_a_visitors_videos_go_when_they_leave(visit, files, space):
+    visitor = visit()
+    visitor.open()
+    visitor.page.click("button[role=tab]:has-text('Add videos')")
+    visitor.page.set_input_files("#add-files input[type=file]", [files[0]])
+    visitor.page.wait_for_selector("#added .ready")
+    before = space.services.shelves.count
+    visitor.page.click("#forget")
+    visitor.page.wait_for_selector("#added .message")
+    assert space.services.shelves.count == before - 1
+
+
+def test_the_comparison_ranks_by_each_attention(visit):
+    visitor = visit()
+    visitor.open()
+    visitor.page.click("button[role=tab]:has-text('How it works')")
+    visitor.page.fill("#compare-query textarea, #compare-query input", QUERY)
+    visitor.page.click("#compare")
+    visitor.page.wait_for_selector("#comparison section")
+    assert visitor.page.locator("#comparison section").count() == 4
+    assert visitor.page.locator("#comparison li").count() == 20
+    visitor.keep("how-it-works")
+
+
+def test_the_api_is_documented(visit):
+    visitor = visit()
+    visitor.open()
+    visitor.page.click("button[role=tab]:has-text('API')")
+    for endpoint in ("/search", "/explain", "/add"):
+        assert visitor.page.get_by_text(endpoint, exact=True).first.is_visible()

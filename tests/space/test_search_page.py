@@ -1,0 +1,179 @@
+"""The search tab in a real browser."""
+
+import pytest
+from space_server import HOSTILE, QUERY
+
+pytestmark = pytest.mark.browser
+OTHER = "a big green circle goes up"
+
+
+def test_the_first_page_says_what_to_do_and_shows_nothing_broken(visit):
+    visitor = visit()
+    visitor.open()
+    assert "Find the moment" in visitor.page.title()
+    assert visitor.page.get_by_text("Search by describing a moment").is_visible()
+    assert "14 videos" in visitor.page.inner_text("#heading")
+    visitor.keep("start")
+
+
+def test_results_come_in_the_order_of_the_index(visit, space):
+    visitor = visit()
+    visitor.open()
+    visitor.search(QUERY)
+    assert visitor.cards() == space.ids(QUERY, 12)
+    visitor.page.click("#show-more")
+    visitor.page.wait_for_function("document.querySelectorAll('#results .card').length == 14")
+    assert visitor.cards() == space.ids(QUERY, 14)
+    assert visitor.page.locator("#show-more").is_hidden()
+    visitor.keep("desktop")
+
+
+def test_the_best_video_stands_at_its_best_moment_and_a_frame_seeks(visit, space):
+    visitor = visit()
+    visitor.open()
+    visitor.search(QUERY)
+    best = space.index.search(QUERY, k=1)[0]
+    assert visitor.player_time() == pytest.approx(best.best_time, abs=0.15)
+    frames = visitor.page.locator("#detail .frame")
+    assert frames.count() == len(best.frame_times) == 6
+    frames.nth(4).click()
+    visitor.page.wait_for_function(
+        f"Math.abs(document.querySelector('#detail video').currentTime - {best.frame_times[4]}) < 0.15"
+    )
+    marked = visitor.page.locator("#detail thead th.best")
+    assert marked.count() == 1
+    assert float(marked.locator(".frame").get_attribute("data-seek")) == pytest.approx(best.best_time, abs=0.001)
+
+
+def test_a_video_plays_by_itself_from_its_best_moment(visit, space):
+    visitor = visit(reduced_motion="no-preference")
+    visitor.open()
+    visitor.search(QUERY)
+    best = space.index.search(QUERY, k=1)[0].best_time
+    visitor.page.wait_for_function(f"document.querySelector('#detail video').currentTime > {best} + 0.2")
+    assert visitor.page.evaluate("document.querySelector('#detail video').muted")
+
+
+def test_the_heat_map_is_words_by_frames(visit, space):
+    visitor = visit()
+    visitor.open()
+    visitor.search(QUERY)
+    rows = visitor.page.locator("#detail tbody tr")
+    names = [row.locator("th").inner_text() for row in rows.all()]
+    assert names == ["whole query", *QUERY.split()]
+    assert all(row.locator("td").count() == 6 and row.locator("td.best").count() == 1 for row in rows.all())
+    heaviest = visitor.page.locator("#detail tr.content th").all_inner_texts()
+    assert "star" in heaviest and "the" not in heaviest
+
+
+def test_another_result_is_chosen_by_keyboard(visit, space):
+    visitor = visit()
+    visitor.open()
+    visitor.search(QUERY)
+    third = visitor.page.locator("#results .card").nth(2)
+    third.focus()
+    visitor.page.keyboard.press("Enter")
+    hit = space.index.search(QUERY, k=3)[2]
+    visitor.page.wait_for_function(
+        f"document.querySelector('#detail video').dataset.start == '{hit.best_time:.3f}' && "
+        "document.querySelectorAll('#results .card')[2].getAttribute('aria-pressed') == 'true'"
+    )
+    assert visitor.player_time() == pytest.approx(hit.best_time, abs=0.15)
+    assert visitor.page.locator("#results .card[aria-pressed=true]").count() == 1
+
+
+def test_the_address_of_a_search_restores_it(visit, space):
+    visitor = visit()
+    visitor.open()
+    visitor.search(OTHER)
+    visitor.page.wait_for_url("**?q=*")
+    shared = visitor.page.url.removeprefix(visitor.url)
+    friend = visit()
+    friend.open(shared)
+    friend.page.wait_for_selector("#results .card")
+    assert friend.page.input_value("#query textarea, #query input") == OTHER
+    assert friend.cards() == space.ids(OTHER, 12)
+
+
+def test_an_example_searches(visit, space):
+    visitor = visit()
+    visitor.open()
+    visitor.page.click(f".chips button:has-text('{QUERY}')")
+    visitor.page.wait_for_selector("#results .card")
+    assert visitor.page.input_value("#query textarea, #query input") == QUERY
+    assert visitor.cards() == space.ids(QUERY, 12)
+
+
+def test_filter_by_length(visit, space):
+    visitor = visit()
+    visitor.open()
+    visitor.search(QUERY)
+    visitor.page.click("#more button:has-text('Length')")
+    visitor.page.fill("#longest input", "3")
+    visitor.page.keyboard.press("Enter")
+    visitor.page.wait_for_function("document.querySelectorAll('#results .card').length == 7")
+    assert visitor.cards() == space.ids(QUERY, 12, where="duration <= 3")
+    assert all("short" in card for card in visitor.cards())
+    visitor.page.fill("#longest input", "1")
+    visitor.page.keyboard.press("Enter")
+    visitor.page.wait_for_selector("#results .message:has-text('Nothing found')")
+
+
+def test_search_by_an_image(visit, space):
+    picture = space.folder / "frame.jpg"
+    frames = space.services.decoder.picture(str(space.folder / "videos" / "clip_03_short.mp4"), 1.0)
+    picture.write_bytes(frames)
+    visitor = visit()
+    visitor.open()
+    visitor.page.click("#more button:has-text('Length')")
+    visitor.page.set_input_files("#example input[type=file]", picture)
+    visitor.page.wait_for_selector("#results .card")
+    assert visitor.cards() == space.ids(picture, 12)
+    assert visitor.cards()[0] == "clip_03_short.mp4"
+
+
+def test_nothing_a_visitor_or_an_index_says_becomes_markup(visit):
+    visitor = visit()
+    visitor.open()
+    visitor.search(HOSTILE)
+    visitor.page.click("#show-more")
+    visitor.page.wait_for_function("document.querySelectorAll('#results .card').length == 14")
+    titles = visitor.page.locator("#results .card .title").all_inner_texts()
+    assert HOSTILE in titles
+    visitor.page.click("#results .card[data-id='hostile_short.mp4']")
+    visitor.page.wait_for_function("document.querySelector('#detail h2').innerText.includes('onerror')")
+    assert visitor.page.inner_text("#detail h2") == HOSTILE
+    assert "{{7*7}}${7*7}" in visitor.page.inner_text("#detail tbody")
+    assert visitor.page.evaluate("window.hacked") is None
+
+
+def test_an_empty_query_and_one_too_long_are_answered_in_words(visit, space):
+    visitor = visit()
+    visitor.open()
+    visitor.search("   ")
+    assert "Write what the video should show" in visitor.page.inner_text("#results")
+    assert "Traceback" not in visitor.page.content()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_phone_width_has_no_sideways_scrolling(visit, scheme):
+    visitor = visit(viewport={"width": 390, "height": 844}, color_scheme=scheme, has_touch=True, is_mobile=True)
+    visitor.open()
+    visitor.search(QUERY)
+    visitor.player_time()
+    assert visitor.page.evaluate("document.documentElement.scrollWidth") <= 390
+    player, cards = (visitor.page.locator(place).bounding_box() for place in ("#detail .screen", "#results .cards"))
+    assert player["y"] < cards["y"]
+    dark = visitor.page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).every((c) => c < 60)")
+    assert dark == (scheme == "dark")
+    visitor.keep(f"phone-{scheme}")
+
+
+def test_pictures_have_their_place_before_they_come(visit):
+    visitor = visit()
+    visitor.page.route("**/*.jpg", lambda route: route.abort())
+    visitor.open()
+    visitor.search(QUERY)
+    heights = visitor.page.eval_on_selector_all(".thumb", "all => all.map((t) => t.getBoundingClientRect().height)")
+    assert min(heights) > 60
+    visitor.complaints = [c for c in visitor.complaints if "Failed to load resource" not in c]
