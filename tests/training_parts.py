@@ -2,6 +2,9 @@
 
 import itertools
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import av
@@ -100,3 +103,12 @@ def loss_curve(run: Path) -> list[float]:
     records = [record for record in read_metrics(run / "metrics.jsonl") if "loss" in record]
     assert [record["step"] for record in records] == list(range(1, len(records) + 1))
     return [record["loss"] for record in records]
+
+
+def launch(*arguments, processes: int = 2) -> subprocess.CompletedProcess:
+    """Runs a script (or `-m` and a module) with its arguments in real processes that talk over gloo."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "1"}
+    return subprocess.run(
+        [*command, *map(str, arguments)], env=environment, capture_output=True, text=True, timeout=200
+    )

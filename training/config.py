@@ -42,7 +42,8 @@ class TrainConfig:
     num_frames: int | None = None  # null: as the processor has it
     max_words: int | None = None  # null: as the processor has it
     sampling: Literal["midpoints", "per_second"] | None = None  # null: as the processor has it
-    cache_frames: Literal["none", "memory"] = "none"  # "memory": decode each video once, keep its frames as bytes
+    cache_frames: str = "none"  # "memory": decode each video once and keep its frames; or a folder of `dmae frames`
+    random_frames: bool = False  # draw each segment's frame at random among those of the folder of `dmae frames`
     num_workers: int = 4  # decoding processes of each training process
     drop_last: bool = False  # leave out an epoch's last batch where it is smaller
     epoch_over: Literal["captions", "videos"] = "captions"  # an epoch shows every caption, or every video once
@@ -105,6 +106,8 @@ class TrainConfig:
                 raise ConfigError(f"{name}={getattr(self, name)} must be at least 1")
         if self.streaming and (self.max_steps is None or self.cache_frames != "none"):
             raise ConfigError("streaming=true needs max_steps=<number> (a stream has no length) and cache_frames=none")
+        if self.random_frames and self.cache_frames in ("none", "memory"):
+            raise ConfigError("random_frames=true needs cache_frames=<folder that `dmae frames` wrote>")
         if self.push_to_hub and not self.hub_model_id:
             raise ConfigError("push_to_hub=true needs hub_model_id=<owner/name>")
 

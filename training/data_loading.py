@@ -12,12 +12,13 @@ import torch
 from accelerate import Accelerator
 from torch.utils.data import DataLoader
 
-from dmae.modeling import DmaeProcessor
+from dmae.modeling import DmaeProcessor, DmaeVideoProcessor
 
 from .batching import PairBatchSampler, unique_batches
 from .collation import Collator, PairBatch, PairDataset
 from .config import ConfigError, TrainConfig
 from .corpora import CorpusError, load_samples
+from .frame_cache import CachedFrames
 from .frame_source import FrameMemory, FrameReader, leave_signals_to_parent, read_video
 from .word_dropping import WordDropper
 
@@ -59,19 +60,14 @@ class CorpusBatches:
             process_index=accelerator.process_index,
             num_processes=accelerator.num_processes,
         )
-        in_memory = config.cache_frames == "memory"
-        video_processor = collate.processor.video_processor
-        if in_memory:
-            show = config.progress and accelerator.is_main_process
-            frames = FrameMemory(samples, video_processor, config.num_workers, show)
-        else:
-            frames = FrameReader(samples, video_processor)
+        show = config.progress and accelerator.is_main_process
+        self.frames = make_frames(samples, collate.processor.video_processor, config, show)
         dropper = WordDropper([sample.captions for sample in samples]) if config.word_dropping else None
         self.loader = DataLoader(
-            PairDataset(samples, frames, dropper, config.seed),
+            PairDataset(samples, self.frames, dropper, config.seed),
             batch_sampler=self.sampler,
             collate_fn=collate,
-            num_workers=0 if in_memory else config.num_workers,
+            num_workers=0 if isinstance(self.frames, FrameMemory) else config.num_workers,
             worker_init_fn=leave_signals_to_parent,
             pin_memory=accelerator.device.type == "cuda",
             # Its own, or starting an epoch would draw from the global state, which a resumed run must find unchanged.
@@ -90,7 +86,24 @@ class CorpusBatches:
                 f"no batch of {self.sampler.batch_size} different videos can be made: set drop_last=false"
             )
         self.sampler.epoch, self.sampler.start = epoch, start
+        if isinstance(self.frames, CachedFrames):
+            self.frames.set_epoch(epoch)
         return iter(self.loader)
+
+
+def make_frames(samples: list, video_processor: DmaeVideoProcessor, config: TrainConfig, progress: bool):
+    """Where frames come from, by `cache_frames`: the files, memory, or a folder of `dmae frames`."""
+    if config.cache_frames == "none":
+        return FrameReader(samples, video_processor)
+    if config.cache_frames == "memory":
+        return FrameMemory(samples, video_processor, config.num_workers, progress)
+    frames = CachedFrames(config.cache_frames, samples, random_segments=config.random_frames, seed=config.seed)
+    theirs = {name: getattr(frames.settings, name) for name in ("num_frames", "sampling", "size")}
+    ours = {name: getattr(video_processor, name) for name in ("num_frames", "sampling")}
+    ours["size"] = video_processor.crop_size["height"]
+    if ours != theirs:
+        raise ConfigError(f"cache_frames={config.cache_frames} holds {theirs}, but this run needs {ours}")
+    return frames
 
 
 class StreamBatches:

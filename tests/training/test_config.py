@@ -30,7 +30,7 @@ def test_file_and_overrides(tmp_path):
         ("batch_size=2.5", "batch_size=2.5"),
         ("batch_size=true", "batch_size=True"),
         ("streaming=3", "streaming=3: it must be a bool"),
-        ("cache_frames=disk", "cache_frames='disk': it must be one of none, memory"),
+        ("epoch_over=words", "epoch_over='words': it must be one of captions, videos"),
         ("batch_size", "key=value"),
         ("model_options.a.b=1", None),
         ("trackers=[", "no YAML"),
@@ -72,6 +72,7 @@ def test_missing_file(tmp_path):
         ({"model": "m", "dataset": "d", "streaming": True}, "needs max_steps"),
         ({"model": "m", "dataset": "d", "push_to_hub": True}, "needs hub_model_id"),
         ({"model": "m", "dataset": "d", "epochs": 0}, "epochs=0"),
+        ({"model": "m", "dataset": "d", "random_frames": True}, "needs cache_frames="),
     ],
 )
 def test_settings_that_cannot_work_together(values, said):

@@ -1,13 +1,10 @@
 """Two real gloo processes against one process that holds the whole batch."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-from training_parts import gradients, random_inputs, relative_difference, tiny_model
+from training_parts import gradients, launch, random_inputs, relative_difference, tiny_model
 from two_process_step import CASES, ROWS
 
 from dmae.modeling import TextFeatures, VideoFeatures
@@ -15,14 +12,6 @@ from dmae.training.distributed import gather_features
 
 pytestmark = pytest.mark.distributed
 SCRIPT = Path(__file__).parents[1] / "two_process_step.py"
-
-
-def launch(script: Path, *arguments, processes: int = 2, **environment) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "1", **environment}
-    return subprocess.run(
-        [*command, str(script), *map(str, arguments)], env=environment, capture_output=True, text=True, timeout=200
-    )
 
 
 @pytest.fixture(scope="module")
