@@ -38,7 +38,7 @@ class VideoTable:
         if not _is_remote(uri):  # connecting would create the folder
             return os.path.isdir(os.path.join(uri, f"{TABLE_NAME}.lance"))
         with storage_errors(uri, "connecting"):
-            return TABLE_NAME in _connect(uri, storage_options).table_names(limit=10_000)
+            return TABLE_NAME in _connect(uri, storage_options).list_tables(limit=10_000).tables
 
     @classmethod
     def create(cls, uri, settings: IndexSettings, *, overwrite: bool = False, storage_options: dict | None = None):
