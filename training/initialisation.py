@@ -30,6 +30,9 @@ def load_model(config: TrainConfig) -> tuple[DmaeModel, DmaeProcessor]:
     _set_processor(processor, config)
     if config.freeze_clip:
         freeze_clip(model)
+    if model.config.tpm_predictor is not None:
+        # No gradient reaches it, and DDP would wait for one; loading weights undoes the model's own freezing.
+        model.frame_predictor.requires_grad_(False)
     if config.gradient_checkpointing:
         model.activation_checkpointing_enable()
     return model.train(), processor
