@@ -51,7 +51,7 @@ def add_tab(page: gr.Blocks, services: Services) -> None:
     report = gr.HTML(EMPTY, elem_id="added")
     forget = gr.Button("Delete my videos", size="sm", visible=False, elem_id="forget")
 
-    def add(paths: list[str] | None, request: gr.Request):
+    def take(paths: list[str] | None, request: gr.Request):
         for listed in add_files(services, paths or [], request.session_hash):
             yield file_list(listed), gr.skip(), gr.skip()
         yield gr.skip(), None, gr.update(visible=services.shelves.of(request.session_hash) is not None)
@@ -63,7 +63,7 @@ def add_tab(page: gr.Blocks, services: Services) -> None:
     def leave(request: gr.Request):
         services.shelves.remove(request.session_hash)
 
-    files.upload(add, files, [report, files, forget], api_visibility="private", show_progress="hidden")
+    files.upload(take, files, [report, files, forget], api_visibility="private", show_progress="hidden")
     forget.click(remove, None, [report, forget], api_visibility="private")
     page.unload(leave)
 

@@ -73,6 +73,12 @@ class Result:
         """JSON values; addresses in place of this machine's paths."""
         values = self.hit.to_dict()
         del values["path"]
+        # Plain values only: Gradio takes a nested one that looks like a file for a file of this machine to be sent.
+        values["metadata"] = {
+            key: value
+            for key, value in self.hit.metadata.items()
+            if key != "path" and isinstance(value, str | int | float | bool)
+        }
         return values | {"title": self.title, "video": self.video, "thumbnail": self.frame(self.best_frame)}
 
 

@@ -46,7 +46,7 @@ class Shelves:
         self._library = library
         self._decoder = decoder
         self._settings = settings
-        self._root = Path(tempfile.mkdtemp(prefix="dmae-uploads-", dir=root))
+        self.root = Path(tempfile.mkdtemp(prefix="dmae-uploads-", dir=root))
         self._by_session: dict[str, Shelf] = {}
         self._by_secret: dict[str, Shelf] = {}
         self._lock = threading.Lock()
@@ -119,7 +119,7 @@ class Shelves:
     def close(self) -> None:
         for session in list(self._by_session):
             self.remove(session)
-        shutil.rmtree(self._root, ignore_errors=True)
+        shutil.rmtree(self.root, ignore_errors=True)
 
     @property
     def count(self) -> int:
@@ -130,7 +130,7 @@ class Shelves:
     def bytes(self) -> int:
         """Disk that all shelves take."""
         total = 0
-        for folder, _, files in os.walk(self._root):
+        for folder, _, files in os.walk(self.root):
             for file in files:
                 with suppress(OSError):  # deleted meanwhile
                     total += os.lstat(os.path.join(folder, file)).st_size
@@ -148,7 +148,7 @@ class Shelves:
     def _open(self, session: str) -> Shelf:
         with self._lock:
             if session not in self._by_session:
-                shelf = Shelf(self._root, self._library)
+                shelf = Shelf(self.root, self._library)
                 self._by_session[session], self._by_secret[shelf.secret] = shelf, shelf
             shelf = self._by_session[session]
         shelf.used = time.monotonic()

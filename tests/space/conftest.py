@@ -29,6 +29,10 @@ def browser():
         browser.close()
 
 
+# Gradio's own client logs this with every upload, whatever becomes of it.
+GRADIO_NOISE = "Method not implemented."
+
+
 class Visitor:
     """A page in a context of its own, and what went wrong in it."""
 
@@ -45,6 +49,10 @@ class Visitor:
         )
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("request", lambda request: self._check(request.url))
+
+    def _hear(self, message) -> None:
+        if message.type in ("error", "warning") and message.text != GRADIO_NOISE:
+            self.complaints.append(f"{message.text} ({message.location})")
 
     def _check(self, url: str) -> None:
         if not url.startswith((self.url, "data:", "blob:")):
