@@ -61,29 +61,27 @@ def relative_difference(ours: dict[str, torch.Tensor], theirs: dict[str, torch.T
     )
 
 
-COLOURS = {"red": (220, 20, 20), "green": (20, 220, 20), "blue": (20, 20, 220), "white": (240, 240, 240)}
-PLACES = {
-    "left": (slice(None), slice(0, 16)),
-    "right": (slice(None), slice(16, 32)),
-    "top": (slice(0, 16), slice(None)),
+# red, green and blue of 12 colours that differ by at least 85 in one of them
+COLOURS = {
+    **{"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "white": (255, 255, 255), "black": (0, 0, 0)},
+    **{"yellow": (255, 255, 0), "cyan": (0, 255, 255), "pink": (255, 0, 255), "grey": (128, 128, 128)},
+    **{"orange": (255, 128, 0), "purple": (128, 0, 255), "brown": (128, 64, 0)},
 }
 
 
 def write_corpus(folder: Path, videos: int = 12) -> Path:
-    """Up to 12 real mp4 files, each with one half in one colour, and two captions each that say which and where."""
+    """Up to 12 real mp4 files, each of one colour, and two captions each that name it."""
     folder.mkdir(parents=True)
     rows = []
-    for index, (colour, place) in enumerate(itertools.islice(itertools.product(COLOURS, PLACES), videos)):
-        picture = np.zeros((32, 32, 3), np.uint8)
-        picture[PLACES[place]] = COLOURS[colour]
+    for index, (name, colour) in enumerate(itertools.islice(COLOURS.items(), videos)):
+        picture = np.full((32, 32, 3), colour, np.uint8)
         with av.open(str(folder / f"{index:02}.mp4"), "w") as container:
             stream = container.add_stream("mpeg4", rate=4, width=32, height=32)
             stream.bit_rate = 400_000
             for _ in range(4):
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
             container.mux(stream.encode())
-        captions = [f"a {colour} half at the {place}", f"{place} is {colour}"]
-        rows.append({"video": f"{index:02}.mp4", "captions": captions})
+        rows.append({"video": f"{index:02}.mp4", "captions": [f"a {name} picture", f"everything is {name}"]})
     (folder / "captions.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     return folder
 

@@ -1,0 +1,144 @@
+"""Training end to end on real files: it learns, the ways of running it agree, bad input is told in one line."""
+
+import json
+import logging
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from training_parts import launch, loss_curve, save_tiny_model, write_corpus
+
+from dmae.modeling import load_pretrained
+from dmae.training.config import TrainConfig, save_config
+from dmae.training.corpora import CorpusError, load_samples
+from dmae.training.evaluation import evaluate_model
+from dmae.training.frame_cache import CacheSettings, write_frame_cache
+from dmae.training.loop import train
+from dmae.training.tracking import read_metrics
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("start")
+    corpus = write_corpus(folder / "corpus")
+    return {"dataset": str(corpus), "model": str(save_tiny_model(folder / "model", corpus))}
+
+
+def config_of(start, output, **changes) -> TrainConfig:
+    settings = {
+        "output_dir": str(output),
+        "max_steps": 4,
+        "batch_size": 7,
+        "learning_rate": 1e-3,
+        "clip_learning_rate": 1e-3,
+        "cache_frames": "memory",
+        "num_workers": 0,
+        "eval_split": None,
+        "log_every": 1,
+        "progress": False,
+        "cpu": True,
+    }
+    return TrainConfig(**{**start, **settings, **changes})
+
+
+@pytest.fixture(scope="module")
+def plain(start, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("plain") / "run"
+    train(config_of(start, folder))
+    return loss_curve(folder)
+
+
+def test_it_learns_and_shows_it(start, tmp_path):
+    changes = {"max_steps": 150, "batch_size": 12, "eval_split": "test", "eval_every": 75, "learning_rate": 2e-3}
+    changes |= {"clip_learning_rate": 2e-3, "model_options": {"logit_scale": 20.0}}
+    options = {"epoch_over": "videos", "word_dropping": False, "trackers": ["tensorboard"], "log_every": 10}
+    result = train(config_of(start, tmp_path / "run", **changes, **options))
+    assert result["metrics"]["t2v_R@1"] == 100 and result["step"] == 150
+    model, processor = load_pretrained(result["model_dir"])
+    again = evaluate_model(model, processor, load_samples(start["dataset"], "test"), progress=False)
+    assert again["t2v_R@1"] == 100
+    records = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    assert [record["step"] for record in records if "t2v_R@1" in record] == [75, 150]
+    assert [record["step"] for record in records if "loss" in record] == list(range(10, 151, 10))
+    assert (tmp_path / "run" / "training.png").read_bytes().startswith(b"\x89PNG")
+    events = EventAccumulator(str(tmp_path / "run" / "dmae"))
+    events.Reload()
+    logged = [(event.step, event.value) for event in events.Scalars("loss")]
+    written = [(record["step"], record["loss"]) for record in records if "loss" in record]
+    assert logged == [(step, pytest.approx(loss, rel=1e-6)) for step, loss in written]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"micro_batch_size": 3}, {"cache_frames": "none", "num_workers": 2}, {"gradient_checkpointing": True}],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_other_ways_of_the_same_run(start, plain, tmp_path, changes):
+    train(config_of(start, tmp_path / "run", **changes))
+    assert loss_curve(tmp_path / "run") == pytest.approx(plain, abs=1e-4)
+
+
+def test_frames_from_a_folder_of_dmae_frames(start, plain, tmp_path):
+    samples = load_samples(start["dataset"], "train")
+    write_frame_cache(samples, tmp_path / "frames", CacheSettings(num_frames=2, candidates=1, size=32), progress=False)
+    train(config_of(start, tmp_path / "run", cache_frames=str(tmp_path / "frames")))
+    assert loss_curve(tmp_path / "run") == pytest.approx(plain, abs=1e-4)
+
+
+@pytest.mark.distributed
+def test_two_processes_run_the_curve_of_one(start, plain, tmp_path):
+    save_config(config_of(start, tmp_path / "run"), tmp_path / "config.yaml")
+    done = launch("-m", "dmae.training.train", tmp_path / "config.yaml")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert loss_curve(tmp_path / "run") == pytest.approx(plain, abs=1e-4)
+    assert (tmp_path / "run" / "checkpoints" / "checkpoint-00000004" / "random_states_1.pkl").is_file()
+
+
+def test_accumulated_batches_count_alike(start, tmp_path):
+    still = {"learning_rate": 0.0, "clip_learning_rate": 0.0}  # so that the second batch meets the same weights
+    train(config_of(start, tmp_path / "one", max_steps=2, **still))
+    train(config_of(start, tmp_path / "two", max_steps=1, gradient_accumulation_steps=2, **still))
+    assert loss_curve(tmp_path / "two") == [pytest.approx(sum(loss_curve(tmp_path / "one")) / 2, abs=1e-5)]
+
+
+def test_a_stream_trains(start, tmp_path):
+    result = train(config_of(start, tmp_path / "run", streaming=True, cache_frames="none", batch_size=5))
+    assert result["step"] == 4 and len(loss_curve(tmp_path / "run")) == 4
+
+
+def test_a_bad_video_is_left_out_and_named(start, tmp_path, caplog):
+    corpus = write_corpus(tmp_path / "corpus", videos=6)
+    (corpus / "03.mp4").write_bytes(b"an interrupted download")
+    with caplog.at_level(logging.WARNING):
+        train(config_of({**start, "dataset": str(corpus)}, tmp_path / "run", batch_size=6))
+    assert "03.mp4" in caplog.text
+    assert len(loss_curve(tmp_path / "run")) == 4
+
+
+def test_no_readable_video(start, tmp_path):
+    corpus = write_corpus(tmp_path / "corpus", videos=3)
+    for path in corpus.glob("*.mp4"):
+        path.write_bytes(b"")
+    with pytest.raises(CorpusError, match="none of the 3 training videos"):
+        train(config_of({**start, "dataset": str(corpus)}, tmp_path / "run"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"dataset": "nowhere"}, "nowhere"),
+        ({"model": "."}, "folder without config"),
+        ({"num_frames": 9}, "num_frames=9, but .* was made for 2"),
+        ({"cache_frames": "nowhere"}, "frame cache|dmae frames"),
+    ],
+)
+def test_bad_input_is_told_at_the_start(start, tmp_path, changes, said):
+    with pytest.raises((ValueError, OSError), match=said):
+        train(config_of(start, tmp_path / "run", **changes))
+    assert not (tmp_path / "run").exists()
+
+
+def test_one_video_cannot_be_compared(start, tmp_path):
+    corpus = write_corpus(tmp_path / "corpus", videos=1)
+    assert len(json.loads((corpus / "captions.jsonl").read_text())["captions"]) == 2
+    with pytest.raises(ValueError, match="more videos"):
+        train(config_of({**start, "dataset": str(corpus)}, tmp_path / "run"))
