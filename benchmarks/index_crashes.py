@@ -3,9 +3,9 @@
     dmae synthetic /tmp/videos --num-train 100 --num-test 10
     python benchmarks/index_crashes.py /tmp/videos --model runs/demo/model --kills 20
 
-Each round a process adds the corpus, one commit a video, and gets SIGKILL at a random moment after its first commits; another
-then opens the index and searches it. At the end one more finishes the rest. Prints one JSON object. Every step runs in a fork
-of its own, made before this process has touched the index.
+Each round a process adds the corpus, one commit a video, and gets SIGKILL at a random moment after its first commits;
+another then opens the index and searches it. At the end one more finishes the rest. Prints one JSON object. Every
+step runs in a fork of its own, made before this process has touched the index.
 """
 
 import argparse
@@ -15,6 +15,8 @@ import random
 import signal
 import tempfile
 import time
+import traceback
+import warnings
 from pathlib import Path
 
 from dmae.modeling.loading import load_pretrained
@@ -30,6 +32,9 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
+    warnings.filterwarnings(
+        "ignore", message="lancedb fork support"
+    )  # no operation is under way when this process forks
     with tempfile.TemporaryDirectory() as folder:
         print(json.dumps(crash(Path(folder, "index"), args)))
 
@@ -94,6 +99,8 @@ def in_fork(work):
     if not process:
         try:
             os.write(write, json.dumps(work()).encode())
+        except Exception:
+            traceback.print_exc()
         finally:
             os._exit(0)
     os.close(write)

@@ -5,8 +5,9 @@
     python benchmarks/search.py --sizes 100000 --rivals            # beside FAISS, LanceDB's multivector, Qdrant local
     python benchmarks/search.py --sizes 30000 --dtype float16 int8 --merge-above 0.95   # what storage costs
 
-Text encoding is not timed. Overlap is with the exhaustive DMAE top ten. The embeddings are those of structured_embeddings.py.
-Rivals are measured where they are installed (`pip install faiss-cpu qdrant-client`, into an environment of their own choice).
+Text encoding is not timed. Overlap is with the exhaustive DMAE top ten. The embeddings are those of
+structured_embeddings.py. Rivals are measured where they are installed (`pip install faiss-cpu qdrant-client`, into an
+environment of their own choice).
 """
 
 import argparse
@@ -33,9 +34,8 @@ def main() -> None:
     args = parse()
     torch.manual_seed(0)
     results = []
-    print(
-        f"{args.frames} frames x {args.dim} dimensions, {torch.get_num_threads()} threads, {args.queries} queries, top {K}"
-    )
+    threads = torch.get_num_threads()
+    print(f"{args.frames} frames x {args.dim} dimensions, {threads} threads, {args.queries} queries, top {K}")
     print(HEADER)
     for size in args.sizes:
         for dtype in args.dtype:
@@ -86,8 +86,9 @@ def measure(args, size: int, dtype: str, merge_above: float | None) -> tuple[int
         stats = index.stats()
         storage = dtype + (f">{merge_above}" if merge_above else "")
         print(
-            f"{size:>9,} {storage:>12} {build:>8.1f} {stats['bytes'] / 1e9:>8.2f} {stats['resident_bytes'] / 1e9:>10.2f} "
-            f"{load:>7.1f} {1e3 * p50:>7.1f} {1e3 * p95:>7.1f} {p50 / batch:>8.1f} {overlap:>8.3f}",
+            f"{size:>9,} {storage:>12} {build:>8.1f} {stats['bytes'] / 1e9:>8.2f} "
+            f"{stats['resident_bytes'] / 1e9:>10.2f} {load:>7.1f} "
+            f"{1e3 * p50:>7.1f} {1e3 * p95:>7.1f} {p50 / batch:>8.1f} {overlap:>8.3f}",
             flush=True,
         )
         if args.rivals:

@@ -1,7 +1,9 @@
-"""Other engines on the vectors of benchmarks/search.py: their latency and, where they rank by DMAE in the end, their overlap.
+"""Other engines on the vectors of benchmarks/search.py: their latency and, where they rank by DMAE in the end, their
+overlap.
 
-FAISS: HNSW on the pooled vectors, then our exact score on its candidates. LanceDB's multivector search and Qdrant's local mode
-rank by their own late interaction (the sum over query tokens of the best frame), without an index: what they do out of the box.
+FAISS: HNSW on the pooled vectors, then our exact score on its candidates. LanceDB's multivector search and Qdrant's
+local mode rank by their own late interaction (the sum over query tokens of the best frame), without an index: what
+they do out of the box.
 """
 
 import time

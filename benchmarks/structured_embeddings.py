@@ -1,19 +1,17 @@
 """Synthetic embeddings with the structure of CLIP's, a block of videos at a time, for benchmarks of search.
 
-A frame is the unit-norm sum of: one direction that all images share (CLIP's cone), its topic (one of N/200), its video's own
-direction, its shot's (one to three shots a video) and noise. Each part is drawn with a spectrum that decays as i^-½ over a
-random basis, scaled to norms 1.0 : 0.8 : 0.6 : 0.5 : 0.3. A text shares the content of one video (weight 0.6 in the sentence,
-0.4 in the words) in a cone of its own: CLIP's modality gap. With `unrelated=True` every frame is an independent random
-direction instead, the hardest case for pooling and one that no video shows.
+A frame is the unit-norm sum of: one direction that all images share (CLIP's cone), its topic (one of N/200), its
+video's own direction, its shot's (one to three shots a video) and noise. Each part is drawn with a spectrum that
+decays as i^-½ over a random basis, scaled to norms 1.0 : 0.8 : 0.6 : 0.5 : 0.3. A text shares the content of one
+video (weight 0.6 in the sentence, 0.4 in the words) in a cone of its own: CLIP's modality gap. With `unrelated=True`
+every frame is an independent random direction instead, the hardest case for pooling and one that no video shows.
 """
 
 import torch
 from torch.nn.functional import normalize
 
 BLOCK = 5_000
-NOISE_POOL = (
-    50_000  # noise vectors to pick from: drawing 6 billion normal values would take longer than the measurement
-)
+NOISE_POOL = 50_000  # vectors to pick noise from: drawing 6 billion normal values would take minutes
 
 
 class StructuredEmbeddings:
@@ -23,9 +21,8 @@ class StructuredEmbeddings:
         self.count, self.frames, self.dim, self.seed, self.unrelated = count, frames, dim, seed, unrelated
         generator = torch.Generator().manual_seed(seed)
         spectrum = torch.arange(1, dim + 1).float() ** -0.5
-        self._basis = (
-            torch.linalg.qr(torch.randn(dim, dim, generator=generator))[0].T * (spectrum / spectrum.norm())[:, None]
-        )
+        rotation = torch.linalg.qr(torch.randn(dim, dim, generator=generator))[0].T
+        self._basis = rotation * (spectrum / spectrum.norm())[:, None]
         self._topics = self._draw(generator, max(20, count // 200))
         self._cones = normalize(torch.randn(3, dim, generator=generator), dim=-1)
         self._noise = self._draw(generator, NOISE_POOL)

@@ -35,8 +35,8 @@ class SearchLimits:
 class CandidateSource:
     """Narrows a table down to candidates, following its latest version.
 
-    The first search reads only the candidates' frames from the table, so that a process that asks once does not load them
-    all; from the second on they are in memory where they fit.
+    The first search reads only the candidates' frames from the table, so that a process that asks once does not load
+    them all; from the second on they are in memory where they fit.
     """
 
     def __init__(self, table: VideoTable, limits: SearchLimits):

@@ -85,7 +85,7 @@ def _files(sources: Iterable[Path], plan: Plan):
 
 
 def _describe(root: Path, path: Path, by_path: dict, by_id: dict, taken: dict, plan: Plan) -> CorpusFile | None:
-    """The file with its id: the one it has in the index, else its path inside the folder, else (if taken) its whole path."""
+    """The file with its id: its id in the index, else its path inside the folder, else (if taken) its whole path."""
     try:
         status = path.stat()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Encoding a corpus into an index: decoding in worker processes while the model encodes, a commit every so many videos."""
+"""Encoding a corpus into an index: worker processes decode while the model encodes; a commit every so many videos."""
 
 import io
 import os

@@ -21,7 +21,8 @@ def quote(value) -> str:
 
 
 def make_where(where: str | Mapping | None) -> str | None:
-    """A filter as SQL: a string as it is, a mapping as equality of every key (`None` means "is null", a list "is one of").
+    """A filter as SQL: a string as it is, a mapping as equality of every key (`None` means "is null", a list "is one
+    of").
 
     Example:
         >>> make_where({"category": "chef's", "year": [2020, 2021]})

@@ -6,8 +6,8 @@ import torch
 def merge_frames(embeds: torch.Tensor, weights: torch.Tensor, times: torch.Tensor | None, above: float):
     """Replaces each run of neighbouring frames whose cosine with the run's mean is over `above` by that mean.
 
-    A run's weight is the sum of its frames' weights, so averages over frames stay what they were; its time is that of its
-    middle frame.
+    A run's weight is the sum of its frames' weights, so averages over frames stay what they were; its time is that of
+    its middle frame.
 
     Args:
         embeds: `(B, F, D)` unit-norm frames; weights: `(B, F)`, 0 for padding; times: `(B, F)` or None.
@@ -30,7 +30,7 @@ def merge_frames(embeds: torch.Tensor, weights: torch.Tensor, times: torch.Tenso
 
 
 def _merge_one(frames: torch.Tensor, weights: torch.Tensor, above: float):
-    """Runs of one video: their `(R, D)` means (unit norm), `(R,)` summed weights and the position of their middle frame."""
+    """A video's runs: `(R, D)` means (unit norm), `(R,)` summed weights and positions of their middle frames."""
     starts = [0]
     total = frames[0] * weights[0]
     for position in range(1, len(frames)):

@@ -15,7 +15,8 @@ _PAGE = """<!doctype html>
 <title>{query}</title>
 <style>
 body {{ font: 16px/1.4 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem; color: #1d2530; }}
-ol {{ list-style: none; padding: 0; display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(17rem, 1fr)); }}
+ol {{ list-style: none; padding: 0; display: grid; gap: 1rem;
+  grid-template-columns: repeat(auto-fill, minmax(17rem, 1fr)); }}
 li {{ border: 1px solid #d5dbe3; border-radius: 8px; overflow: hidden; }}
 img, .blank {{ width: 100%; aspect-ratio: 16/9; object-fit: cover; display: block; background: #e8ecf1; }}
 p {{ margin: .5rem .75rem; overflow-wrap: anywhere; }}

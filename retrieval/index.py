@@ -19,8 +19,9 @@ from .table import VideoTable
 class VideoIndex:
     """A transactional index of videos, searched with the exact DMAE score.
 
-    Get one from `VideoIndex.create`, `VideoIndex.open` or `VideoIndex.from_hub`. A location is a folder or an object store's
-    URI (`s3://bucket/index`, with its credentials in `storage_options`). Several processes may add and search at once.
+    Get one from `VideoIndex.create`, `VideoIndex.open` or `VideoIndex.from_hub`. A location is a folder or an object
+    store's URI (`s3://bucket/index`, with its credentials in `storage_options`). Several processes may add and search
+    at once.
 
     Example:
         >>> index = VideoIndex.create("holiday.index", model, processor)  # doctest: +SKIP
@@ -53,7 +54,8 @@ class VideoIndex:
 
         Args:
             uri: folder or object store URI.
-            model, processor: a `DmaeModel` and its `DmaeProcessor`. Without them the index takes and answers embeddings only.
+            model, processor: a `DmaeModel` and its `DmaeProcessor`. Without them the index takes and answers
+                embeddings only.
             dim: embedding dimension where there is no model.
             dtype: how frame embeddings are stored: "float16", "int8" (half the size) or "float32".
             merge_above: merge neighbouring frames whose cosine is above this; None keeps every frame.
@@ -109,8 +111,9 @@ class VideoIndex:
     def add(self, videos, **options) -> encoding.AddReport:
         """Encodes and adds videos: a folder (searched for video files), a file, or a list of files.
 
-        Idempotent by content: unchanged files are skipped, changed ones encoded again, vanished ones reported (removed with
-        `prune=True`). A file that cannot be read is reported and never stops the others. See `encoding.add_videos` for options.
+        Idempotent by content: unchanged files are skipped, changed ones encoded again, vanished ones reported
+        (removed with `prune=True`). A file that cannot be read is reported and never stops the others. Options are
+        those of `encoding.AddOptions`.
         """
         return encoding.add_videos(self._with_model(), videos, **options)
 
@@ -130,7 +133,8 @@ class VideoIndex:
             ids: B distinct strings.
             frame_embeds: `(B, F, D)` unit-norm frame embeddings, numpy or torch. F may differ between calls.
             frame_mask: `(B, F)` 1 for frames (or their weight in the average), 0 for padding; None: all are frames.
-            metadata: B dictionaries. Plain values can be named in filters; `path` and `duration` fill the hits' fields.
+            metadata: B dictionaries. Plain values can be named in filters; `path` and `duration` fill the hits'
+                fields.
             frame_times: `(B, F)` seconds.
             files: B `VideoFile`s, what `add` knows of the files.
 
@@ -162,9 +166,11 @@ class VideoIndex:
         """The k best videos for a query.
 
         Args:
-            query: a text; an image (PIL, path) or a video (path, bytes, `VideoFrames`) to find more like it; or a list of them.
+            query: a text; an image (PIL, path) or a video (path, bytes, `VideoFrames`) to find more like it; or a
+                list of them.
             k: hits wanted; fewer come back where the index holds fewer. offset: hits to skip, for paging.
-            where: a filter such as `"duration < 60 AND category = 'food'"`, or a dictionary such as `{"category": "food"}`.
+            where: a filter such as `"duration < 60 AND category = 'food'"`, or a dictionary such as `{"category":
+                "food"}`.
             min_score: leave out hits below.
 
         Returns:

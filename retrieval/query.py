@@ -1,7 +1,7 @@
 """Queries of every kind as text features: what `search_embeddings` takes.
 
-A text is what the model makes of it. An image is a video of one frame. A video as a query stands in the place of a text: its
-frames are the words, with their weights, and are scored as `scoring.EXAMPLE_OPTIONS` says.
+A text is what the model makes of it. An image is a video of one frame. A video as a query stands in the place of a
+text: its frames are the words, with their weights, and are scored as `scoring.EXAMPLE_OPTIONS` says.
 """
 
 from collections.abc import Sequence
@@ -67,7 +67,7 @@ def pad_features(features: Sequence[TextFeatures]) -> TextFeatures:
 
 
 def check_features(sentence_embeds, word_embeds, word_weights, dim: int) -> TextFeatures:
-    """Features given by the caller, as float32 tensors on the CPU; raises where shapes are wrong or a value is not finite."""
+    """A caller's features as float32 tensors on the CPU; raises where shapes are wrong or a value is not finite."""
     parts = [
         torch.as_tensor(part).detach().to("cpu", torch.float32)
         for part in (sentence_embeds, word_embeds, word_weights)

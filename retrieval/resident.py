@@ -1,4 +1,4 @@
-"""What a searching process keeps in memory: the pooled vectors, and the frames once they fit, in step with the table."""
+"""What a searching process keeps in memory, in step with the table: the pooled vectors, and the frames if they fit."""
 
 import numpy as np
 import pyarrow as pa
@@ -92,7 +92,7 @@ class FrameStore:
         )
 
     def sentence_scores(self, sentences: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """`(A, N)` maxima and means over each video's frames of their dot products with `(A, D)` sentence embeddings."""
+        """`(A, N)` maxima and means over each video's frames of their dot products with `(A, D)` sentences."""
         frames, counts = self._frames.rows, self._counts.rows
         scores = multiply(frames, sentences)
         if len(self._scales):

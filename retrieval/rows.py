@@ -94,11 +94,13 @@ def _check_embeddings(settings, ids, frame_embeds, frame_mask):
     embeds = torch.as_tensor(frame_embeds)
     if embeds.ndim != 3 or len(embeds) != len(ids) or not embeds.is_floating_point():
         raise VideoIndexError(
-            f"frame_embeds must be floats of shape ({len(ids)}, F, {settings.dim}), got {embeds.dtype} {tuple(embeds.shape)}"
+            f"frame_embeds must be floats of shape ({len(ids)}, F, {settings.dim}), "
+            f"got {embeds.dtype} {tuple(embeds.shape)}"
         )
     if embeds.shape[2] != settings.dim:
         raise VideoIndexError(
-            f"frame_embeds has dimension {embeds.shape[2]}, the index has {settings.dim}: use the model it was made with"
+            f"frame_embeds has dimension {embeds.shape[2]}, the index has {settings.dim}: "
+            f"use the model it was made with"
         )
     embeds = embeds.detach().to("cpu", torch.float32)
     weights = torch.ones(embeds.shape[:2]) if frame_mask is None else torch.as_tensor(frame_mask).detach()
@@ -127,7 +129,7 @@ def _check_times(frame_times, weights):
 
 
 def pool_frames(embeds: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """`(B, F, D)` frames to the `(B, D)` vectors of stage one: the weighted mean, which the score's average over frames uses."""
+    """`(B, F, D)` frames to the `(B, D)` vectors of stage one: their weighted mean."""
     return torch.einsum("bf,bfd->bd", weights / weights.sum(1, keepdim=True), embeds * (weights > 0)[..., None])
 
 

@@ -16,7 +16,7 @@ DTYPES = {"float32": pa.float32(), "float16": pa.float16(), "int8": pa.int8()}
 
 @dataclass(frozen=True)
 class Encoder:
-    """Who made the embeddings: a name for people and a fingerprint for the comparison (empty: embeddings given by hand)."""
+    """Who made the embeddings: a name for people, a fingerprint to compare (both empty: given by hand)."""
 
     name: str = ""
     fingerprint: str = ""
@@ -32,7 +32,8 @@ class IndexSettings:
     Attributes:
         dim: embedding dimension D.
         dtype: storage of the frame embeddings, "float32", "float16" or "int8" (one scale a frame).
-        merge_above: neighbouring frames whose cosine is above this are merged into one (None: frames are kept as they are).
+        merge_above: neighbouring frames whose cosine is above this are merged into one (None: frames are kept as they
+            are).
         model: the model that made the embeddings.
         preprocessing: the video processor that fed it.
         format: version of this layout.

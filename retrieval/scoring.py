@@ -24,8 +24,9 @@ class ScoreOptions(NamedTuple):
         return cls(*(getattr(config, name, default) for name, default in cls._field_defaults.items()))
 
 
-# Query by example compares frames with frames, both ways and nothing else: 1 for the very same video, the most there is. With
-# the visual attention or the mean frame in it, a film of one still picture would come before the example itself.
+# Query by example compares frames with frames, both ways and nothing else: 1 for the very same video, the most there
+# is. With the visual attention or the mean frame in it, a film of one still picture would come before the example
+# itself.
 EXAMPLE_OPTIONS = ScoreOptions(visual_attention=False, sentence=False)
 
 
@@ -52,8 +53,8 @@ def score_candidates(query: TextFeatures, frames: CandidateFrames, options: Scor
         query: features of a single text, `(1, D)`, `(1, T, D)`, `(1, T)`.
 
     Returns:
-        scores `(C,)`, and frame scores `(C, F)`: half the sentence's similarity to the frame and half that of the word most
-        similar to it (only the sentence's without textual attention).
+        scores `(C,)`, and frame scores `(C, F)`: half the sentence's similarity to the frame and half that of the
+        word most similar to it (only the sentence's without textual attention).
     """
     real = query.word_weights[0] > 0
     words = query.word_embeds[0, real] if options.textual_attention else query.word_embeds[0, :0]

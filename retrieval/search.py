@@ -75,7 +75,7 @@ class Searcher:
         where=None,
         min_score=None,
     ) -> list[list[SearchHit]]:
-        """Hits of each of A queries, best first, from the `offset`-th on; scored with the model's options or those given."""
+        """Hits of each of A queries, best first, from the `offset`-th on; `options` in place of the model's."""
         options = options or self.options
         for name, value, least in (("k", k, 1), ("offset", offset, 0)):
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:

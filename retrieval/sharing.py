@@ -19,8 +19,8 @@ def push(
 ) -> str:
     """Uploads an index with a card that says what it holds and how to search it, and returns the repository's URL.
 
-    Thumbnails travel in the index. Source videos do not, unless asked for: sharing them is a matter of rights. Paths are
-    reduced to what lies below the folder that was indexed.
+    Thumbnails travel in the index. Source videos do not, unless asked for: sharing them is a matter of rights. Paths
+    are reduced to what lies below the folder that was indexed.
 
     Args:
         index: a local `VideoIndex`.

@@ -1,8 +1,9 @@
 """Stage one: which videos are worth the full similarity.
 
-Where a video's frames are alike, one dot product with their mean follows the score closely (`coherence` is the mean norm of
-those means: 1 for identical frames, 1/√F for unrelated ones). Where they are not, the mean says little, and the sentence is
-compared with every frame instead. `benchmarks/search.py --recall` measures both.
+Where a video's frames are alike, one dot product with their mean follows the score closely (`coherence` is the mean
+norm of those means: 1 for identical frames, 1/√F for unrelated ones). Where they are not, the mean says little, and
+the sentence is compared with every frame instead. `benchmarks/search.py` measures the
+former and, with `--unrelated`, the latter.
 """
 
 import torch
@@ -47,7 +48,7 @@ def best_by_frames(queries: TextFeatures, pooled, frames, allowed: torch.Tensor,
 
 
 def multiply(rows: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
-    """`(A, N)` float32 dot products of `(N, D)` stored rows and `(A, D)` vectors; one vector is bound by memory bandwidth alone."""
+    """`(A, N)` float32 dot products of `(N, D)` stored rows and `(A, D)` vectors."""
     if len(vectors) == 1 and rows.dtype == torch.float16:
         return (rows @ vectors[0].half()).float()[None]
     scores = torch.empty(len(vectors), len(rows))

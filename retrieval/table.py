@@ -91,7 +91,7 @@ class VideoTable:
             return self._table.count_rows(check_where(where))
 
     def write(self, rows: pa.Table) -> None:
-        """Inserts rows, replacing those whose id is there already, in one commit; retries when another writer was first."""
+        """Inserts rows, replacing those whose id is there, in one commit; retries when another writer was first."""
         self._check_writable()
 
         def merge():
@@ -140,7 +140,7 @@ class VideoTable:
         return table.take(pa.array(order))
 
     def nearest(self, vector: np.ndarray, limit: int, where: str | None) -> pa.Table:
-        """`_rowid` of the `limit` rows with the largest dot product of `pooled` and `vector` by the table's vector index."""
+        """`_rowid` of the `limit` rows whose `pooled` fits `vector` best, by the table's vector index."""
         with storage_errors(self.uri, "searching"):
             query = (
                 self._table.search(vector, vector_column_name="pooled")

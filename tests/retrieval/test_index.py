@@ -159,7 +159,7 @@ def test_opening_what_is_no_index_says_so(tmp_path):
 def test_a_newer_format_is_refused(tmp_path):
     newer = table_schema(replace(IndexSettings(DIM), format=99))
     lancedb.connect(tmp_path / "newer").create_table(TABLE_NAME, schema=newer)
-    with pytest.raises(VideoIndexError, match="format 99.*upgrade"):
+    with pytest.raises(VideoIndexError, match=r"format 99.*upgrade"):
         VideoIndex.open(tmp_path / "newer")
 
 

@@ -1,4 +1,4 @@
-"""Encoding a corpus of real files: complete, idempotent, going on past bad ones, safe to kill and to run side by side."""
+"""Encoding a corpus of real files: complete, idempotent, going on past bad ones, safe to kill and to run twice."""
 
 import json
 import os

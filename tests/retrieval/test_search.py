@@ -92,7 +92,7 @@ def test_learned_frame_weights_are_kept_as_floats(tmp_path):
 
 
 def test_unrelated_frames_are_searched_frame_by_frame(tmp_path):
-    """Where the mean frame says nothing, stage one looks at all frames: the mean alone would miss half of the top ten."""
+    """Where the mean frame says nothing, stage one looks at all frames: the mean alone would miss half of them."""
     generator = torch.Generator().manual_seed(0)
     frame_embeds = torch.nn.functional.normalize(torch.randn(4000, 12, 64, generator=generator), dim=-1)
     mask = torch.ones(4000, 12)
@@ -123,7 +123,7 @@ def test_int8_halves_the_frames_and_keeps_the_ranking(corpus, tmp_path):
 
 def test_filters_narrow_before_ranking(corpus, index):
     frame_embeds, mask, queries = corpus
-    values, positions = exhaustive(queries, frame_embeds[:60], mask[:60], k=5)
+    _, positions = exhaustive(queries, frame_embeds[:60], mask[:60], k=5)
     hits = index.search_embeddings(*queries, k=5, where="duration < 60")
     assert [[h.id for h in row] for row in hits] == [[f"v{p}" for p in row] for row in positions.tolist()]
     chefs = index.search_embeddings(*queries, k=50, where={"kind": "chef's", "duration": [0.0, 3.0, 4.0]})
@@ -205,5 +205,5 @@ def test_a_text_without_words_scores_as_the_reference_does():
         frames,
         ScoreOptions(),
     )
-    values, positions = exhaustive(features, frame_embeds, mask, k=3, visual_attention=False)
+    values, _ = exhaustive(features, frame_embeds, mask, k=3, visual_attention=False)
     torch.testing.assert_close(scores.sort(descending=True).values, values[0])
