@@ -15,7 +15,7 @@ NOISE_POOL = 50_000  # vectors to pick noise from: drawing 6 billion normal valu
 
 
 class StructuredEmbeddings:
-    """`blocks()` yields `(B, F, D)` float32 frames; `texts(A)` gives features of A texts about videos spread over them."""
+    """`blocks()` yields `(B, F, D)` float32 frames; `texts(A)` features of A texts about videos spread over them."""
 
     def __init__(self, count: int, frames: int = 12, dim: int = 512, seed: int = 0, unrelated: bool = False):
         self.count, self.frames, self.dim, self.seed, self.unrelated = count, frames, dim, seed, unrelated
