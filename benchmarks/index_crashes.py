@@ -1,6 +1,6 @@
 """What is left of an index when its writer is killed, again and again, at random moments?
 
-    dmae synthetic /tmp/videos --num-train 100 --num-test 10
+    dmae synthetic /tmp/videos --train 90 --test 10
     python benchmarks/index_crashes.py /tmp/videos --model runs/demo/model --kills 20
 
 Each round a process adds the corpus, one commit a video, and gets SIGKILL at a random moment after its first commits;

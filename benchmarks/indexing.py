@@ -1,0 +1,55 @@
+"""Does indexing hide the faster of decoding and encoding behind the slower?
+
+    dmae synthetic /tmp/videos --train 200 --test 10
+    python benchmarks/indexing.py /tmp/videos --model runs/demo/model
+
+Prints videos a second of decoding alone (the same worker processes), encoding alone (the same batches, already
+decoded) and of `VideoIndex.add`, and the last as a share of the slower of the first two. On a machine without an
+accelerator all three share the same cores, so the best possible share is 1 / (1 + faster time / slower time).
+"""
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from dmae.modeling.frame_loader import FrameLoader
+from dmae.modeling.loading import load_pretrained
+from dmae.retrieval import VideoIndex
+from dmae.retrieval.media import find_videos
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("corpus", type=Path)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--batch-size", type=int, default=8)
+    args = parser.parse_args()
+    model, processor = load_pretrained(args.model)
+    paths = list(find_videos(args.corpus))
+
+    started = time.perf_counter()
+    loader = FrameLoader(paths, processor.video_processor, workers=args.workers)
+    decoded = [item.frames for item in loader if item.error is None]
+    decode = time.perf_counter() - started
+
+    started = time.perf_counter()
+    for start in range(0, len(decoded), args.batch_size):
+        inputs = processor(videos=decoded[start : start + args.batch_size], return_tensors="pt").to(model.device)
+        with torch.inference_mode():
+            model.get_video_features(inputs["pixel_values_videos"], inputs["frame_mask"])
+    encode = time.perf_counter() - started
+
+    with tempfile.TemporaryDirectory() as folder:
+        index = VideoIndex.create(Path(folder, "index"), model, processor)
+        report = index.add(args.corpus, workers=args.workers, batch_size=args.batch_size, progress=False)
+    for name, seconds in (("decode alone", decode), ("encode alone", encode), ("index.add", report.seconds)):
+        print(f"{name:14} {len(decoded) / seconds:8.1f} videos/s")
+    print(f"{'share':14} {max(decode, encode) / report.seconds:8.2f} of the slower alone")
+
+
+if __name__ == "__main__":
+    main()
