@@ -17,7 +17,7 @@ from dmae.modeling import DmaeModel
 
 from .checkpoints import CheckpointStore, Position, flush_folder, publish_files
 from .collation import PairBatch, to_device
-from .config import TrainConfig, save_config
+from .config import ConfigError, TrainConfig, save_config
 from .corpora import load_samples
 from .data_loading import make_batches
 from .distributed import average_gradients, gather_features, gather_objects, highest
@@ -64,6 +64,7 @@ def train(config: TrainConfig) -> dict:
         # The others wait while the main process decodes and measures.
         kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(hours=6))],
     )
+    refuse_uneven_pieces(config, accelerator)
     if config.push_to_hub and accelerator.is_main_process:
         prepare_repo(config.hub_model_id, private=config.hub_private)
     set_seed(config.seed, deterministic=config.deterministic)
@@ -78,6 +79,16 @@ def train(config: TrainConfig) -> dict:
         result |= {"url": published.url} if published else {}
     accelerator.end_training()
     return result
+
+
+def refuse_uneven_pieces(config: TrainConfig, accelerator: Accelerator) -> None:
+    """Under FSDP each piece of a cached batch is a collective call: all processes must make as many of them."""
+    uneven = not config.drop_last or config.batch_size % accelerator.num_processes
+    if accelerator.distributed_type == DistributedType.FSDP and config.micro_batch_size and uneven:
+        raise ConfigError(
+            f"micro_batch_size under FSDP needs drop_last=true and a batch_size divisible by the "
+            f"{accelerator.num_processes} processes, or they would wait for each other forever"
+        )
 
 
 def load_eval_samples(config: TrainConfig) -> list | None:

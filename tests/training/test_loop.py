@@ -2,17 +2,19 @@
 
 import json
 import logging
+from types import SimpleNamespace
 
 import pytest
+from accelerate.utils import DistributedType
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from training_parts import launch, loss_curve, save_tiny_model, write_corpus
 
 from dmae.modeling import load_pretrained
-from dmae.training.config import TrainConfig, save_config
+from dmae.training.config import ConfigError, TrainConfig, save_config
 from dmae.training.corpora import CorpusError, load_samples
 from dmae.training.evaluation import evaluate_model
 from dmae.training.frame_cache import CacheSettings, write_frame_cache
-from dmae.training.loop import train
+from dmae.training.loop import refuse_uneven_pieces, train
 from dmae.training.tracking import read_metrics
 
 
@@ -142,3 +144,17 @@ def test_one_video_cannot_be_compared(start, tmp_path):
     assert len(json.loads((corpus / "captions.jsonl").read_text())["captions"]) == 2
     with pytest.raises(ValueError, match="more videos"):
         train(config_of({**start, "dataset": str(corpus)}, tmp_path / "run"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "refused"),
+    [({}, True), ({"drop_last": True}, False), ({"drop_last": True, "batch_size": 7}, True)],
+)
+def test_cached_pieces_that_would_hang_under_fsdp_are_refused(settings, refused):
+    config = TrainConfig(**{"micro_batch_size": 2, "batch_size": 8, **settings})
+    processes = SimpleNamespace(distributed_type=DistributedType.FSDP, num_processes=2)
+    if refused:
+        with pytest.raises(ConfigError, match="drop_last=true and a batch_size divisible by the 2 processes"):
+            refuse_uneven_pieces(config, processes)
+    else:
+        refuse_uneven_pieces(config, processes)
