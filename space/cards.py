@@ -1,7 +1,7 @@
 """The results as a grid of cards, a button each."""
 
 from .library import Result
-from .markup import clock, message, text
+from .markup import message, moment, text
 
 NO_RESULTS = message("Nothing found", "No video passes the filter. Widen it, or search for something else.")
 WELCOME = message("Search by describing a moment", "Write what is to be seen and press Enter. The best moment plays.")
@@ -17,9 +17,9 @@ def cards(results: list[Result], selected: int | None = 0) -> str:
 
 def _card(rank: int, result: Result, selected: bool) -> str:
     hit = result.hit
-    moment, length = clock(hit.best_time), clock(hit.duration)
-    spoken = f"{rank}. {result.title}, score {hit.score:.3f}" + (f", best moment at {moment}" if moment else "")
-    times = f'<span class="time">{moment}{" / " + length if length else ""}</span>' if moment or length else ""
+    best, length = moment(hit.best_time, hit.duration), moment(hit.duration, hit.duration)
+    spoken = f"{rank}. {result.title}, score {hit.score:.3f}" + (f", best moment at {best}" if best else "")
+    times = f'<span class="time">{best}{" / " + length if length else ""}</span>' if best or length else ""
     own = "" if result.scope == "index" else '<span class="own">yours</span>'
     # Only the first row's pictures are fetched at once; the others when they come near.
     loading = "eager" if rank <= 4 else "lazy"

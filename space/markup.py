@@ -4,7 +4,9 @@ import html
 
 from dmae.retrieval.clock import clock
 
-__all__ = ["clock", "message", "text"]
+__all__ = ["clock", "message", "moment", "text"]
+
+SHORT_SECONDS = 20
 
 # The page's HTML component also reads ${…} and {{…}}: neither may come from outside.
 _TEMPLATES = str.maketrans({"$": "&#36;", "{": "&#123;", "}": "&#125;", "`": "&#96;", "\\": "&#92;"})
@@ -13,6 +15,12 @@ _TEMPLATES = str.maketrans({"$": "&#36;", "{": "&#123;", "}": "&#125;", "`": "&#
 def text(value) -> str:
     """Any value as text inside an element or a quoted attribute."""
     return html.escape(str(value), quote=True).translate(_TEMPLATES)
+
+
+def moment(time: float | None, duration: float | None) -> str:
+    """A moment of a video (s), with tenths where the video is so short that whole seconds say little."""
+    short = time is not None and (duration or 0) < SHORT_SECONDS
+    return f"{time:.1f} s" if short else clock(time)
 
 
 def message(title: str, body: str, kind: str = "empty") -> str:

@@ -6,7 +6,7 @@ import gradio as gr
 
 from .comparison import CANDIDATES, compare
 from .library import UserError
-from .markup import clock, message, text
+from .markup import message, text
 from .services import Services
 
 ABOUT = (Path(__file__).parent / "how_it_works.md").read_text(encoding="utf-8")
@@ -48,10 +48,8 @@ def _table(ranked: dict) -> str:
 
 
 def _item(result) -> str:
-    moment = clock(result.hit.best_time)
-    title = text(f"{result.title} at {moment}" if moment else result.title)
     return (
         f'<li><img src="{text(result.frame(result.best_frame))}" alt="" loading="lazy" width="64" height="36">'
-        f'<span class="name" title="{title}">{title}</span>'
+        f'<span class="name" title="{text(result.title)}">{text(result.title)}</span>'
         f'<span class="value">{result.hit.score:.3f}</span></li>'
     )

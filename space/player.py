@@ -4,7 +4,7 @@ import numpy as np
 
 from .explanation import Explanation
 from .library import Result
-from .markup import clock, text
+from .markup import moment, text
 
 NOTHING_CHOSEN = '<div class="player empty" aria-hidden="true"></div>'
 
@@ -15,9 +15,9 @@ def player(result: Result, explanation: Explanation) -> str:
     start = hit.best_time or 0.0
     facts = [f"score {hit.score:.3f}"]
     if hit.best_time is not None:
-        facts.append(f"best moment {clock(hit.best_time)}")
+        facts.append(f"best moment {moment(hit.best_time, hit.duration)}")
     if hit.duration:
-        facts.append(f"length {clock(hit.duration)}")
+        facts.append(f"length {moment(hit.duration, hit.duration)}")
     return (
         f'<section class="player" aria-label="{text(result.title)}">'
         f'<div class="screen"><video src="{text(result.video)}#t={start:.3f}" data-start="{start:.3f}" '
@@ -51,13 +51,14 @@ def _strip(result: Result, times: list[float]) -> str:
     for number, score in enumerate(result.hit.frame_scores):
         time = times[number] if number < len(times) else None
         best = number == result.best_frame
-        label = f"Play from {clock(time)}" if time is not None else f"Frame {number + 1}"
+        shown = moment(time, result.hit.duration)
+        label = f"Play from {shown}" if time is not None else f"Frame {number + 1}"
         seek = f' data-seek="{time:.3f}"' if time is not None else " disabled"
         cells.append(
             f'<th scope="col"{" class=best" if best else ""}><button type="button" class="frame"{seek} '
             f'aria-label="{label}{", the best moment" if best else ""}" title="{label} (score {score:.3f})">'
             f'<img src="{text(result.frame(number))}" alt="" loading="lazy" decoding="async" width="96" height="54">'
-            f"<span>{clock(time)}</span></button></th>"
+            f"<span>{shown}</span></button></th>"
         )
     return "".join(cells)
 

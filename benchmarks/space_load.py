@@ -1,0 +1,193 @@
+"""How fast is the Space? Its start, one visitor's search in a browser, and many visitors at once, against its limits.
+
+    python benchmarks/space_load.py      # 1,000 videos, a text tower of ViT-B/32's size, 20 visitors for 60 s
+
+Everything stays on this machine. Prints one table; the limits are those that the Space is built to.
+"""
+
+import argparse
+import asyncio
+import html
+import json
+import os
+import random
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import httpx
+import numpy as np
+import psutil
+import torch
+from torch.nn import functional as F
+
+from dmae.modeling import DmaeConfig, DmaeModel
+from dmae.retrieval import VideoIndex
+from dmae.retrieval.rows import VideoFile
+from dmae.training.scratch import new_model
+from dmae.training.synthetic import write_corpus
+
+CHROMIUM = "/usr/bin/chromium"
+WORDS = tuple("red green blue star ring square moves falls rises left right small big dog cat runs ball".split())
+FRAMES, THINK_SECONDS, WARM_QUERIES = 12, 1.0, 30
+LIMITS = {"start": 10.0, "search": 1.0, "visitors": 5.0}  # seconds
+
+
+def make_files(folder: Path, videos: int) -> None:
+    """A model with a text tower of ViT-B/32's size, and an index of `videos` random videos over 40 real files."""
+    _, processor = new_model([" ".join(WORDS)], image_size=64, num_frames=FRAMES)
+    text = {"vocab_size": 49408, "hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 12}
+    text |= {"num_attention_heads": 8, "max_position_embeddings": 77, "eos_token_id": processor.tokenizer.eos_token_id}
+    vision = {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 4}
+    vision |= {"image_size": 64, "patch_size": 16}
+    torch.manual_seed(0)
+    model = DmaeModel(DmaeConfig(text_config=text, vision_config=vision, projection_dim=512, num_frames=FRAMES)).eval()
+    model.save_pretrained(folder / "model")
+    processor.save_pretrained(folder / "model")
+    write_corpus(folder / "corpus", num_train=1, num_test=40, size=128)
+    files = sorted((folder / "corpus" / "test").glob("*.mp4"))
+    index = VideoIndex.create(folder / "index", model, processor)
+    embeds = F.normalize(torch.randn(videos, FRAMES, 512), dim=-1)
+    times = np.tile(np.linspace(0.05, 1.5, FRAMES, dtype=np.float32), (videos, 1))
+    listed = [VideoFile(path=str(files[n % len(files)]), duration=1.6) for n in range(videos)]
+    index.add_embeddings([f"video {n}" for n in range(videos)], embeds, None, frame_times=times, files=listed)
+
+
+def start(folder: Path) -> tuple[subprocess.Popen, str, float]:
+    """The server in a process of its own; seconds from its start to its first page."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "dmae.retrieval.cli", "serve", "--port", str(port)]
+    command += ["--model", str(folder / "model"), "--index", str(folder / "index")]
+    began = time.perf_counter()
+    environment = os.environ | {"GRADIO_ANALYTICS_ENABLED": "False"}
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+    url = f"http://127.0.0.1:{port}/"
+    while server.poll() is None and time.perf_counter() - began < 300:
+        try:
+            if httpx.get(url, timeout=5).status_code == 200:
+                return server, url, time.perf_counter() - began
+        except httpx.HTTPError:
+            time.sleep(0.05)
+    raise RuntimeError("the server did not start")
+
+
+def browser_searches(url: str) -> list[float]:
+    """Seconds from Enter to the results on the page, for warm queries in a real browser."""
+    from playwright.sync_api import sync_playwright
+
+    seconds = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM)
+        page = browser.new_page(reduced_motion="reduce")
+        page.goto(url)
+        page.wait_for_selector("#query textarea, #query input")
+        for number in range(WARM_QUERIES + 3):
+            page.evaluate("document.querySelectorAll('#results .card').forEach((card) => card.dataset.old = 1)")
+            page.fill("#query textarea, #query input", query())
+            began = time.perf_counter()
+            page.keyboard.press("Enter")
+            page.wait_for_selector("#results .card:not([data-old])")
+            if number >= 3:
+                seconds.append(time.perf_counter() - began)
+            page.wait_for_load_state("networkidle")
+        browser.close()
+    return seconds
+
+
+def query() -> str:
+    return " ".join(random.choices(WORDS, k=6))
+
+
+async def visitors(url: str, count: int, seconds: float, server: psutil.Process):
+    """Visitors who search, look at four pictures, think and search again: their times, errors and memory samples."""
+    times, errors, memory = [], [], []
+    end = time.perf_counter() + seconds
+
+    async def visitor(number: int):
+        async with httpx.AsyncClient(base_url=url, timeout=60) as client:
+            await asyncio.sleep(number * THINK_SECONDS / count)
+            while time.perf_counter() < end:
+                began = time.perf_counter()
+                try:
+                    await search_once(client, f"visitor{number}")
+                    times.append(time.perf_counter() - began)
+                except (httpx.HTTPError, ValueError) as error:
+                    errors.append(repr(error))
+                await asyncio.sleep(THINK_SECONDS)
+
+    async def watch():
+        while time.perf_counter() < end:
+            memory.append(sum(p.memory_info().rss for p in [server, *server.children(recursive=True)]))
+            await asyncio.sleep(2)
+
+    await asyncio.gather(watch(), *(visitor(number) for number in range(count)))
+    return times, errors, memory
+
+
+async def search_once(client: httpx.AsyncClient, session: str) -> None:
+    """What the page does: the search with its explanation, then the first pictures."""
+    answer = await client.post("gradio_api/call/ask", json={"data": [query(), None, None], "session_hash": session})
+    answer.raise_for_status()
+    events = (await client.get(f"gradio_api/call/ask/{answer.json()['event_id']}")).text
+    if "event: complete" not in events:
+        raise ValueError(events[:200])
+    page = json.loads(events.split("data: ", 1)[1])[0]
+    pictures = re.findall(r'<img src="([^"]+)"', page)[:4]
+    if len(pictures) < 4:
+        raise ValueError(f"{len(pictures)} pictures in {page[:200]}")
+    for reply in await asyncio.gather(*(client.get(html.unescape(picture)) for picture in pictures)):
+        reply.raise_for_status()
+
+
+def report(rows: list[tuple[str, str, str, bool]]) -> None:
+    print(f"{'what':<46}{'measured':>22}{'limit':>12}")
+    for what, measured, limit, fine in rows:
+        print(f"{what:<46}{measured:>22}{limit:>12}{'' if fine else '   OVER'}")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--videos", type=int, default=1000)
+    parser.add_argument("--visitors", type=int, default=20)
+    parser.add_argument("--seconds", type=float, default=60)
+    args = parser.parse_args()
+    random.seed(0)
+    with tempfile.TemporaryDirectory() as folder:
+        make_files(Path(folder), args.videos)
+        server, url, started = start(Path(folder))
+        try:
+            warm = np.percentile(browser_searches(url), [50, 95])
+            process = psutil.Process(server.pid)
+            times, errors, memory = asyncio.run(visitors(url, args.visitors, args.seconds, process))
+        finally:
+            server.send_signal(signal.SIGINT)
+            server.wait(30)
+    half, p95 = np.percentile(times, [50, 95])
+    third = len(memory) // 3
+    growth = (np.mean(memory[-third:]) - np.mean(memory[third : 2 * third])) / 1e6
+    for error in errors[:3]:
+        print("error:", error)
+    report(
+        [
+            ("start to first page", f"{started:.1f} s", f"{LIMITS['start']:.0f} s", started <= LIMITS["start"]),
+            ("warm query to rendered results, median", f"{warm[0]:.2f} s", "", True),
+            ("warm query to rendered results, p95", f"{warm[1]:.2f} s", "1.0 s", warm[1] <= LIMITS["search"]),
+            (f"{args.visitors} visitors: searches answered", f"{len(times)}", "", bool(times)),
+            (f"{args.visitors} visitors: errors", f"{len(errors)}", "0", not errors),
+            (f"{args.visitors} visitors: median", f"{half:.2f} s", "", True),
+            (f"{args.visitors} visitors: p95", f"{p95:.2f} s", "5 s", p95 <= LIMITS["visitors"]),
+            ("memory, last third less middle third", f"{growth:+.0f} of {memory[-1] / 1e6:.0f} MB", "", True),
+        ]
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
