@@ -33,7 +33,22 @@ from dmae.training.scratch import new_model
 from dmae.training.synthetic import write_corpus
 
 CHROMIUM = "/usr/bin/chromium"
-WORDS = tuple("red green blue star ring square moves falls rises left right small big dog cat runs ball".split())
+WORDS = (
+    "red",
+    "green",
+    "star",
+    "ring",
+    "moves",
+    "falls",
+    "left",
+    "small",
+    "big",
+    "dog",
+    "cat",
+    "runs",
+    "ball",
+    "tree",
+)
 FRAMES, THINK_SECONDS, WARM_QUERIES = 12, 1.0, 30
 LIMITS = {"start": 10.0, "search": 1.0, "visitors": 5.0}  # seconds
 
@@ -96,7 +111,7 @@ def browser_searches(url: str) -> list[float]:
             page.wait_for_selector("#results .card:not([data-old])")
             if number >= 3:
                 seconds.append(time.perf_counter() - began)
-            page.wait_for_load_state("networkidle")
+            page.wait_for_function("[...document.querySelectorAll('#detail img')].every((image) => image.complete)")
         browser.close()
     return seconds
 

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import gradio as gr
+from gradio.utils import get_upload_folder
+from starlette.middleware import Middleware
 
 from .add_tab import add_tab
 from .api import api_tab
@@ -10,6 +12,7 @@ from .markup import text
 from .method_tab import method_tab
 from .search_tab import search_tab
 from .services import Services
+from .upload_guard import UploadGuard
 
 HERE = Path(__file__).parent
 THEME = gr.themes.Default(
@@ -43,13 +46,14 @@ def build_page(services: Services) -> gr.Blocks:
 
 def launch_options(services: Services) -> dict:
     """What `Blocks.launch` needs to serve the page: routes, looks and limits."""
+    guard = Middleware(UploadGuard, folder=get_upload_folder(), limit=services.settings.max_disk_mb * 1_000_000)
     return {
-        "app_kwargs": {"routes": services.media.routes()},
+        "app_kwargs": {"routes": services.media.routes(), "middleware": [guard]},
         "theme": THEME,
         "css": (HERE / "style.css").read_text(encoding="utf-8"),
         "head": f"<script>{(HERE / 'page.js').read_text(encoding='utf-8')}</script>",
         "max_file_size": services.settings.max_file_mb * 1_000_000,
-        "footer_links": ["api"],
+        "footer_links": [],
         "ssr_mode": False,
         "show_error": False,
         "quiet": True,

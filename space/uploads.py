@@ -6,7 +6,6 @@ import shutil
 import tempfile
 import threading
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from dmae.retrieval.rows import VideoFile
 from .decoding import Decoder
 from .library import Library, UserError
 from .settings import Settings
+from .upload_guard import folder_bytes
 
 MB = 1_000_000
 SWEEP_SECONDS = 60
@@ -129,12 +129,7 @@ class Shelves:
     @property
     def bytes(self) -> int:
         """Disk that all shelves take."""
-        total = 0
-        for folder, _, files in os.walk(self.root):
-            for file in files:
-                with suppress(OSError):  # deleted meanwhile
-                    total += os.lstat(os.path.join(folder, file)).st_size
-        return total
+        return folder_bytes(self.root)
 
     def _check(self, file: str, name: str) -> None:
         size, limits = os.path.getsize(file), self._settings

@@ -142,6 +142,17 @@ def test_the_pages_own_handlers_are_not_listed_and_tell_a_program_nothing_else(c
         assert "Traceback" not in answer and "root:" not in answer and str(space.folder) not in answer
 
 
+def test_uploads_over_the_limits_are_refused_before_they_fill_the_disk(client, monkeypatch):
+    def send(size: int):
+        return client.post("gradio_api/upload", files={"files": ("x.mp4", b"x" * size)})
+
+    assert send(1000).status_code == 200
+    assert send(6_000_000).status_code in (400, 413)  # the limit of a file is 5 MB here
+    monkeypatch.setattr("dmae.space.upload_guard.folder_bytes", lambda folder: 10**12)
+    answer = send(1000)
+    assert answer.status_code == 507 and "no room" in answer.text
+
+
 @pytest.fixture(scope="module")
 def crafted(space_files, tmp_path_factory, secret_file):
     """A Space with one folder to play from, whose index lists files that it has no business to serve."""
