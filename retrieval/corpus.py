@@ -47,7 +47,8 @@ def make_plan(videos, known: Sequence[dict]) -> Plan:
         known: rows of the index with `id`, `path`, `content_hash`, `file_size`, `modified`.
 
     Raises:
-        VideoIndexError: a single folder or file that is not there (one of several is listed as missing instead).
+        VideoIndexError: a single folder or file that is not there (one of several is listed as missing instead);
+            folders without a video, of which the index knows none either.
     """
     sources = [videos] if isinstance(videos, (str, os.PathLike)) else list(videos)
     sources = [Path(os.path.abspath(os.path.expanduser(source))) for source in sources]
@@ -61,6 +62,8 @@ def make_plan(videos, known: Sequence[dict]) -> Plan:
             _sort(file, by_path.get(file.path) or by_id.get(file.id), plan)
     folders = [source for source in sources if source.is_dir()]
     plan.vanished = [row["id"] for row in known if _is_gone(row["path"], folders)]
+    if folders and not (taken or plan.missing or plan.vanished):
+        raise VideoIndexError(f"no videos in {', '.join(map(str, folders))}: files are known by endings such as .mp4")
     return plan
 
 

@@ -109,6 +109,12 @@ def test_a_second_run_does_nothing_and_remembers_bad_files(index, corpus):
     assert index.table.version == version and report.seconds < 2
 
 
+def test_a_folder_without_videos_is_named(index, tmp_path):
+    (tmp_path / "notes.txt").write_text("not a video")
+    with pytest.raises(VideoIndexError, match=f"no videos in {tmp_path}"):
+        index.add(tmp_path)
+
+
 def test_changes_on_disk_are_followed(index, tmp_path):
     folder = tmp_path / "videos"
     make_corpus(folder, ["a.mp4", "b.mp4", "c.mp4"])
