@@ -17,6 +17,7 @@ PICTURE_SIZE = (480, 270)
 FRAME_SECONDS = 0.002  # a window this short holds the one frame that is on screen then
 EXTRA_MEMORY = 2 << 30  # bytes a worker may take beyond what it starts with
 MAX_IMAGE_PIXELS = 64_000_000
+LARGEST_QUERY = (1024, 1024)  # pixels; models read fewer, and a query is kept for as long as its visitor stays
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 
 
@@ -159,7 +160,9 @@ def _read_image(path: str) -> VideoFrames:
     with Image.open(path, formats=IMAGE_FORMATS) as image:
         if image.width * image.height > MAX_IMAGE_PIXELS:
             raise ValueError(f"the picture is {image.width} by {image.height} pixels: send a smaller one")
-        pixels = np.asarray(image.convert("RGB"))
+        picture = image.convert("RGB")
+        picture.thumbnail(LARGEST_QUERY)
+        pixels = np.asarray(picture)
     return VideoFrames(frames=pixels[None], timestamps=np.zeros(1), duration=0.0, fps=0.0)
 
 

@@ -25,7 +25,7 @@ REVEAL = "() => window.dmae.reveal()"
 
 def search_tab(page: gr.Blocks, services: Services, examples: list[str]) -> None:
     """Lays the tab out and wires it."""
-    asked, count = gr.State(None), gr.State(PAGE)
+    asked, count = gr.State(None, time_to_live=60 * services.settings.session_minutes), gr.State(PAGE)
     with gr.Row(elem_classes="ask", equal_height=True):
         text = gr.Textbox(
             placeholder="Describe a moment, for example: " + (examples[0] if examples else "a dog on a skateboard"),
@@ -64,7 +64,7 @@ def search_tab(page: gr.Blocks, services: Services, examples: list[str]) -> None
     options = {"api_visibility": "private", "show_progress_on": [results], "show_progress": "minimal"}
 
     for trigger in (text.submit, button.click):
-        trigger(handlers.ask, [text, *filters], outputs, js=None, **options).then(None, text, None, js=SHARE)
+        trigger(handlers.ask, [text, *filters], outputs, **options).then(None, text, None, js=SHARE)
     for chip in chips:
         shown = chip.click(lambda example=chip.value: example, None, text, api_visibility="private", queue=False)
         shown.then(handlers.ask, [text, *filters], outputs, **options).then(None, text, None, js=SHARE)

@@ -43,10 +43,7 @@ class Visitor:
         self.page.set_default_timeout(20_000)
         self.url = space.url
         self.complaints: list[str] = []
-        self.page.on(
-            "console",
-            lambda m: self.complaints.append(f"{m.text} ({m.location})") if m.type in ("error", "warning") else None,
-        )
+        self.page.on("console", self._hear)
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("request", lambda request: self._check(request.url))
 

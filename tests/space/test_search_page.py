@@ -13,6 +13,7 @@ def test_the_first_page_says_what_to_do_and_shows_nothing_broken(visit):
     assert "Find the moment" in visitor.page.title()
     assert visitor.page.get_by_text("Search by describing a moment").is_visible()
     assert "14 videos" in visitor.page.inner_text("#heading")
+    assert visitor.page.get_by_label("What should the video show?").count() == 1  # what a screen reader says
     visitor.keep("start")
 
 
