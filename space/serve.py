@@ -49,6 +49,8 @@ def serve(settings, host: str | None = None, port: int | None = None, *, block: 
     services = Services.open(_with_demo(settings, host, port))
     page = build_page(services)
     _, url, _ = page.launch(server_name=host, server_port=port, prevent_thread_lock=True, **launch_options(services))
+    services.warm_up()
+    services.shelves.sweep_forever()
     print(f"{len(services.library.index)} videos at {url}", flush=True)
     if block:
         try:

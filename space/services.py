@@ -30,12 +30,16 @@ class Services:
     def open(cls, settings: Settings) -> "Services":
         """Loads the model and opens the index that the settings name; see `open_library` for what it raises."""
         decoder = Decoder()
-        # Its processes start while the model loads, and are there when the first picture is asked for.
-        threading.Thread(target=decoder.warm_up, daemon=True, name="warm up").start()
         library = open_library(settings)
         shelves = Shelves(library, decoder, settings)
         root = Path(settings.videos) if settings.videos else None
         return cls(settings, library, decoder, shelves, Media(library, shelves, decoder, root))
+
+    def warm_up(self) -> threading.Thread:
+        """Starts the decoder's processes behind the first page, which needs none of them."""
+        thread = threading.Thread(target=self.decoder.warm_up, daemon=True, name="warm up")
+        thread.start()
+        return thread
 
     def ask_example(self, file: str | None) -> Query:
         """An image or a video that a visitor sent as a query; the file is deleted then.
