@@ -17,7 +17,7 @@ def videos(count: int, frames: int = 6, dim: int = 32, seed: int = 0, spread: fl
 
 
 def texts(frame_embeds: torch.Tensor, count: int, words: int = 5, seed: int = 1):
-    """Features of texts about the first `count` videos: `(A, D)`, `(A, T, D)`, `(A, T)`; every other text is padded."""
+    """Features of texts about the first `count` videos: `(A, D)`, `(A, T, D)`, `(A, T)`; every other one is padded."""
     generator = torch.Generator().manual_seed(seed)
     about = frame_embeds[:count]
     dim = about.shape[2]
