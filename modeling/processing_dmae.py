@@ -1,14 +1,13 @@
 """Turns texts and videos into exactly the inputs of [`DmaeModel`]."""
 
+import warnings
+
 from transformers import AutoTokenizer, BatchFeature
 from transformers.processing_utils import ProcessorMixin
-from transformers.utils import logging
 
 from .configuration_dmae import DmaeConfig  # noqa: F401  registers the type, so that AutoTokenizer knows it
 from .video_processing_dmae import DmaeVideoProcessor
 from .word_weighting import CONTENT_WEIGHT, WORD_WEIGHTINGS, content_spans
-
-logger = logging.get_logger(__name__)
 
 DEFAULT_TOKENIZER = "openai/clip-vit-base-patch32"
 
@@ -41,7 +40,7 @@ class DmaeProcessor(ProcessorMixin):
             videos: a video or a list: paths, bytes, arrays, lists of PIL images, `datasets` rows (see the video
                 processor, which takes the remaining keywords).
             return_tensors: `"pt"` for torch tensors. padding: as for tokenizers.
-            max_length: overrides `max_words` for this call.
+            max_length: overrides `max_words` (and the tokenizer's own limit) for this call.
 
         Returns:
             `BatchFeature` with `input_ids`, `attention_mask`, `word_weights` `(A, T)` and `pixel_values_videos`
@@ -54,7 +53,8 @@ class DmaeProcessor(ProcessorMixin):
             raise ValueError("give text, videos, or both")
         data = {}
         if text is not None:
-            data.update(self._encode_text(text, padding, max_length or self.max_words))
+            limit = max_length or min(self.max_words, self.tokenizer.model_max_length)
+            data.update(self._encode_text(text, padding, limit))
         if videos is not None:
             data.update(self.video_processor(videos=videos, return_tensors=return_tensors, **videos_kwargs))
         return BatchFeature(data, tensor_type=return_tensors)
@@ -85,7 +85,7 @@ class DmaeProcessor(ProcessorMixin):
             return
         cut = sum(len(ids) > max_length for ids in self.tokenizer(long, verbose=False)["input_ids"])
         if cut:
-            logger.warning(f"{cut} of {len(texts)} texts cut to {max_length} tokens (max_words)")
+            warnings.warn(f"{cut} of {len(texts)} texts cut to {max_length} tokens (max_words)", stacklevel=4)
 
     def _weigh(self, text: str, offsets: list[tuple[int, int]], attention_mask: list[int]) -> list[float]:
         """2 on every sub-token of a content word, 1 on other tokens, 0 on padding."""
