@@ -111,6 +111,10 @@ class DmaeModel(DmaePreTrainedModel):
         elif config.tpm_predictor == "attention":
             self.word_predictor = AttentionTokenWeightPredictor(config.num_frames, dim, config.tpm_heads)
             self.frame_predictor = AttentionTokenWeightPredictor(1, dim, config.tpm_heads)
+        if config.tpm_predictor is not None:
+            # Its weights only choose which frames are masked (the words' also pool the text), so no gradient ever
+            # reaches it: frozen, or DDP would wait for one.
+            self.frame_predictor.requires_grad_(False)
         self.post_init()
 
     @classmethod

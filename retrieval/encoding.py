@@ -2,6 +2,7 @@
 
 import io
 import os
+import zlib
 import sys
 import time
 import warnings
@@ -91,7 +92,11 @@ def add_videos(index, videos, **options) -> AddReport:
 def _share(plan: Plan, failures: FailureLog, report: AddReport, options: AddOptions) -> list[CorpusFile]:
     """This process's part of the files to encode; those known to be bad go to the report instead."""
     todo = []
-    for file in sorted([*plan.new, *plan.changed], key=lambda file: file.id)[options.rank :: options.world_size]:
+    for file in sorted([*plan.new, *plan.changed], key=lambda file: file.id):
+        # By the id, not by the place in the list: a process that starts late finds some files done already, and a
+        # share of the rest would leave videos to nobody.
+        if zlib.crc32(file.id.encode()) % options.world_size != options.rank:
+            continue
         error = None if options.retry_failed else failures.error_of(file)
         if error is None:
             todo.append(file)

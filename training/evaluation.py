@@ -115,7 +115,7 @@ def evaluate_encoded(
         **hard_negative_accuracy(model, processor, encoded, progress=progress),
     }
     if use_dual_softmax:
-        scores = dual_softmax(similarity, float(model.scale))
+        scores = dual_softmax(similarity, torch.as_tensor(model.scale).item())
         metrics |= {f"dual_softmax/{k}": v for k, v in retrieval_metrics(scores, encoded.text_to_video).items()}
     if query_bank:
         bank = QueryBank(_bank_scores(model, processor, query_bank, encoded.video, progress))

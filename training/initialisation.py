@@ -31,8 +31,7 @@ def load_model(config: TrainConfig) -> tuple[DmaeModel, DmaeProcessor]:
     if config.freeze_clip:
         freeze_clip(model)
     if model.config.tpm_predictor is not None:
-        # Its weights only choose which frames are masked (the words' also pool the text), so no gradient ever
-        # reaches it, and DDP would wait for one.
+        # Again: from_pretrained undoes the model's own freezing.
         model.frame_predictor.requires_grad_(False)
     if config.gradient_checkpointing:
         model.activation_checkpointing_enable()

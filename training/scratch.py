@@ -1,39 +1,43 @@
 """A small model with a tokenizer of its own, to train from nothing on a corpus (`dmae init`)."""
 
 import argparse
+import string
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
 
 import torch
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from dmae.modeling import DmaeConfig, DmaeModel, DmaeProcessor, DmaeVideoProcessor
 
 from .corpora import load_samples
 
+LETTERS = string.ascii_lowercase + string.digits + string.punctuation
 PAD, BOS, EOS, UNK = "<|pad|>", "<|startoftext|>", "<|endoftext|>", "<|unk|>"
 
 
-def train_tokenizer(captions: Iterable[str], vocab_size: int = 2000, max_length: int = 32) -> PreTrainedTokenizerFast:
-    """A lower-casing byte-pair tokenizer in CLIP's manner: words of `captions` whole, any other text in pieces."""
-    tokenizer = Tokenizer(models.BPE(unk_token=UNK, end_of_word_suffix="</w>"))
-    tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.decoder = decoders.BPEDecoder(suffix="</w>")
-    # The end token comes last in the list, not at id 2, which CLIP's text tower reads as its legacy pooling.
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
-        special_tokens=[PAD, UNK, BOS, EOS],
-        initial_alphabet=list("abcdefghijklmnopqrstuvwxyz0123456789.,'-"),
-        end_of_word_suffix="</w>",
-        show_progress=False,
+def make_tokenizer(captions: Iterable[str], vocab_size: int = 2000, max_length: int = 32) -> PreTrainedTokenizerFast:
+    """A lower-casing tokenizer that keeps the commonest words of `captions` whole and spells any other word.
+
+    The same captions give the same ids, which a trained byte-pair vocabulary does not promise.
+    """
+    normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
+    splitter = pre_tokenizers.BertPreTokenizer()
+    counts = Counter(
+        word for caption in captions for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(caption))
     )
-    tokenizer.train_from_iterator(captions, trainer)
-    bos, eos = tokenizer.token_to_id(BOS), tokenizer.token_to_id(EOS)
+    words = sorted((word for word in counts if len(word) > 1), key=lambda word: (-counts[word], word))
+    # The end token is not at id 2, which CLIP's text tower reads as its legacy pooling.
+    vocabulary = [PAD, UNK, BOS, EOS, *LETTERS, *(f"##{letter}" for letter in LETTERS), *words][:vocab_size]
+    ids = {token: number for number, token in enumerate(vocabulary)}
+    tokenizer = Tokenizer(models.WordPiece(ids, unk_token=UNK))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, splitter
+    tokenizer.decoder = decoders.WordPiece()
     tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{BOS} $A {EOS}", special_tokens=[(BOS, bos), (EOS, eos)]
+        single=f"{BOS} $A {EOS}", special_tokens=[(BOS, ids[BOS]), (EOS, ids[EOS])]
     )
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
@@ -68,7 +72,7 @@ def new_model(
             the first step stalls random weights) and μ is 0.1 (cosine gaps of 0.6 do not come about).
     """
     config = {"logit_scale": 20.0, "learn_logit_scale": True, "tpm_margin": 0.1, **config}
-    tokenizer = train_tokenizer(captions, max_length=max_words)
+    tokenizer = make_tokenizer(captions, max_length=max_words)
     # "gelu" is one fused kernel on the CPU, CLIP's "quick_gelu" three.
     tower = {
         "hidden_size": width,

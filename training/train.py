@@ -24,7 +24,10 @@ def run(args: argparse.Namespace) -> int:
     try:
         result = train(load_config(path, overrides))
     except KeyboardInterrupt as stopped:
-        print(str(stopped) or "stopped before the first step", file=sys.stderr)
+        print(
+            str(stopped) or "stopped; the same command continues from the last checkpoint, if there is one",
+            file=sys.stderr,
+        )
         return 130
     numbers = {name: value for name, value in result["metrics"].items() if isinstance(value, int | float)}
     print("\n".join(f"{name:24} {value:.4g}" for name, value in numbers.items()))

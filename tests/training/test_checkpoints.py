@@ -103,7 +103,7 @@ def test_killed_run_continues_to_the_same_curve(start, uninterrupted, tmp_path):
 def test_ctrl_c_saves_and_exits(start, uninterrupted, tmp_path):
     config = config_of(start, tmp_path / "run", checkpoint_every=1000)
     process = start_process(config, tmp_path / "config.yaml")
-    wait_for_step(process, tmp_path / "run", 3)
+    wait_for_step(process, tmp_path / "run", 1)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130 and "Traceback" not in said

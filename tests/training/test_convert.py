@@ -12,7 +12,7 @@ from torch import nn
 
 from dmae.modeling import load_pretrained
 from dmae.training.convert import ConversionError, command, convert, load_state_dict
-from dmae.training.scratch import train_tokenizer
+from dmae.training.scratch import make_tokenizer
 
 WIDTH, DIM, PATCH, GRID, WORDS, TOKENS, POSITIONS = 128, 64, 8, 3, 16, 50, 20
 
@@ -203,7 +203,7 @@ def test_files_are_read_without_running_what_is_in_them(source, tmp_path):
 
 def test_command_writes_a_model_that_loads_and_lists_what_it_left(source, tmp_path, capsys):
     words = ["red", "circle", "moves"]
-    tokenizer = train_tokenizer(words, vocab_size=len(words))
+    tokenizer = make_tokenizer(words)
     state = source.state_dict()
     embedding = state["clip.token_embedding.weight"]
     state["clip.token_embedding.weight"] = torch.randn(len(tokenizer), embedding.shape[1])

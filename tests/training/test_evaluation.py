@@ -155,7 +155,7 @@ def test_metrics_are_those_of_the_similarity(model_and_processor, samples, by_ha
     expected = retrieval_metrics(by_hand, own)
     assert {name: metrics[name] for name in expected} == pytest.approx(expected)
     assert (metrics["num_videos"], metrics["num_texts"], metrics["num_skipped"]) == (4, 7, 0)
-    normalised = retrieval_metrics(dual_softmax(by_hand, 100.0), own)
+    normalised = retrieval_metrics(dual_softmax(by_hand, float(model.scale.detach())), own)
     assert {name: metrics[f"dual_softmax/{name}"] for name in normalised} == pytest.approx(normalised)
     encoded = encode_samples(model, processor, samples, progress=False)
     scores = similarity_matrix(
