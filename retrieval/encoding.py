@@ -2,10 +2,10 @@
 
 import io
 import os
-import zlib
 import sys
 import time
 import warnings
+import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field

@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
         result = train(load_config(path, overrides))
     except KeyboardInterrupt as stopped:
         print(
-            str(stopped) or "stopped; the same command continues from the last checkpoint, if there is one",
+            str(stopped) or "stopped; the same command continues from the last checkpoint",
             file=sys.stderr,
         )
         return 130
