@@ -52,16 +52,13 @@ def dmae_similarity(
     if chunk_size is not None and chunk_size < 1:
         raise ValueError(f"chunk_size must be at least 1, got {chunk_size}")
     size = chunk_size or DEFAULT_CHUNK_SIZE
-    word_embeds = _pad_with_real(word_embeds, word_weights)
     frame_embeds = _pad_with_real(frame_embeds, frame_mask)
     dtype = word_embeds.dtype
-    word_weights = _normalise(word_weights, dtype)
     frame_weights = _normalise(frame_mask, dtype)
     neighbors = ()
     if visual_attention:
         index, gain = nearest_frames(frame_embeds, frame_mask)
         neighbors = index, neighbor_weight * gain.to(frame_weights.dtype)
-    tokens = torch.cat([sentence_embeds[:, None], word_embeds], dim=1) if text_attention else sentence_embeds[:, None]
     # Frames lead and videos trail, so that maxima over frames run along contiguous memory.
     videos = list(
         zip(
@@ -70,11 +67,14 @@ def dmae_similarity(
             *(n.t().split(size, dim=1) for n in neighbors),
         )
     )
-    rows = [
-        torch.cat([_block(*text, *video) for video in videos], dim=1) if videos else tokens.new_zeros(len(text[0]), 0)
-        for text in zip(tokens.split(size), word_weights.split(size))
-    ]
-    return torch.cat(rows).to(dtype) if rows else tokens.new_zeros(0, len(frame_embeds))
+    rows = []
+    for sentence, words, weights in zip(*(t.split(size) for t in (sentence_embeds, word_embeds, word_weights))):
+        tokens = sentence[:, None]
+        if text_attention:
+            tokens = torch.cat([tokens, _pad_with_real(words, weights)], dim=1)
+        text = tokens, _normalise(weights, dtype)
+        rows.append(torch.cat([_block(*text, *video) for video in videos], dim=1) if videos else tokens[:, 0, :0])
+    return torch.cat(rows).to(dtype) if rows else frame_embeds.new_zeros(0, len(frame_embeds))
 
 
 def nearest_frames(frame_embeds: torch.Tensor, frame_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -121,9 +121,9 @@ def _block_scores(tokens, word_weights, frames, frame_weights, neighbor_index=No
         best = similarity.amax(dim=2)
     else:
         best, where = similarity.max(dim=2, keepdim=True)
-        index, gain = (n.expand(a, num_tokens, -1, -1) for n in (neighbor_index, neighbor_gain))
-        nearest = similarity.gather(2, index.gather(2, where))
-        best = (best + gain.gather(2, where) * nearest).squeeze(2)
+        position = where * b + torch.arange(b, device=where.device)
+        nearest = similarity.gather(2, neighbor_index.take(position))
+        best = (best + neighbor_gain.take(position) * nearest).squeeze(2)
     score = best[:, 0] + (similarity[:, 0] * frame_weights).sum(dim=1)
     if num_tokens > 1:
         words = (word_weights[:, None] @ best[:, 1:]).squeeze(1)
