@@ -51,7 +51,7 @@ def test_real_clips_are_learned_and_found(tmp_path, capsys):
         "dataset": CLIPS,
         "eval_split": "train",
         "output_dir": tmp_path / "model",
-        "max_steps": 90,
+        "max_steps": 160,
         "batch_size": 14,
         "learning_rate": 2e-3,
         "clip_learning_rate": 2e-3,
