@@ -129,6 +129,7 @@ class Trainer:
             with StopRequest() as stop:
                 while not self.finished:
                     self._epoch(stop)
+                self._save_checkpoint()  # before the last evaluation, which may be long and be interrupted
             self._finish()
         finally:
             self.tracking.close()
@@ -189,8 +190,8 @@ class Trainer:
                 raise TrainingError("not one video of a process's share of a batch can be decoded: see the warnings")
             output = self._backward(batch, 1 / len(group), synchronise=number == len(group))
             for name in ("loss", "contrastive_loss", "partial_order_loss"):
-                if output[name] is not None:
-                    values[name] = values.get(name, 0.0) + output[name].item() / len(group)
+                if (part := getattr(output, name)) is not None:
+                    values[name] = values.get(name, 0.0) + part.item() / len(group)
         norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.max_grad_norm)
         values["grad_norm"] = float(norm) if norm is not None else 0.0
         # With a scaler, infinite gradients are its own business: it skips the step and lowers the scale.
@@ -255,6 +256,7 @@ class Trainer:
         if best not in metrics:
             raise TrainingError(f"best_metric={best}: the evaluation gives {', '.join(metrics)}")
         self.position.evaluated = self.position.step
+        self.last_saved = None  # a checkpoint of this step does not know it yet
         if not self.position.best_metrics or metrics[best] >= self.position.best_metrics[best]:
             self.position.best_metrics = metrics
             self._save_model()

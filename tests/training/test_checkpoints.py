@@ -11,7 +11,7 @@ import pytest
 import torch
 from training_parts import loss_curve, save_tiny_model, write_corpus
 
-from dmae.training import checkpoints
+from dmae.training import checkpoints, loop
 from dmae.training.checkpoints import CheckpointError
 from dmae.training.config import TrainConfig, save_config
 from dmae.training.loop import TrainingError, train
@@ -62,9 +62,24 @@ def uninterrupted(start, tmp_path_factory):
     return folder
 
 
-def start_process(config, path) -> subprocess.Popen:
+# What a terminal does, at a step that does not depend on how busy the machine is.
+CTRL_C_IN_STEP_3 = """
+import os, signal, sys
+from dmae.training import loop, train
+step = loop.Trainer._step
+def press(trainer, group):
+    if trainer.position.step == 2:
+        os.kill(os.getpid(), signal.SIGINT)
+    return step(trainer, group)
+loop.Trainer._step = press
+sys.exit(train.main())
+"""
+
+
+def start_process(config, path, program: str | None = None) -> subprocess.Popen:
     save_config(config, path)
-    command = [sys.executable, "-m", "dmae.training.train", str(path)]
+    code = ["-c", program] if program else ["-m", "dmae.training.train"]
+    command = [sys.executable, *code, str(path)]
     environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
@@ -102,16 +117,29 @@ def test_killed_run_continues_to_the_same_curve(start, uninterrupted, tmp_path):
 
 def test_ctrl_c_saves_and_exits(start, uninterrupted, tmp_path):
     config = config_of(start, tmp_path / "run", checkpoint_every=1000)
-    process = start_process(config, tmp_path / "config.yaml")
-    wait_for_step(process, tmp_path / "run", 1)
-    process.send_signal(signal.SIGINT)
+    process = start_process(config, tmp_path / "config.yaml", CTRL_C_IN_STEP_3)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130 and "Traceback" not in said
     assert "the same command continues from" in said
     stopped = max((tmp_path / "run" / "checkpoints").iterdir())
-    assert 0 < int(stopped.name.removeprefix("checkpoint-")) < STEPS
+    assert int(stopped.name.removeprefix("checkpoint-")) == 3
     train(config)
     assert_same_run(tmp_path / "run", uninterrupted)
+
+
+def test_ctrl_c_in_the_last_evaluation_keeps_the_last_step(start, tmp_path, monkeypatch):
+    config = config_of(start, tmp_path / "run", checkpoint_every=1000, eval_split="train", eval_every=-1)
+
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(loop, "evaluate_model", interrupted)
+        train(config)
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == [f"checkpoint-{STEPS:08d}"]
+    assert train(config)["metrics"]["num_videos"]
+    again = train(config)
+    assert again["step"] == STEPS and again["metrics"]["num_videos"]
 
 
 class Killed(BaseException):

@@ -69,6 +69,12 @@ def test_it_learns_and_shows_it(start, tmp_path):
     assert logged == [(step, pytest.approx(loss, rel=1e-6)) for step, loss in written]
 
 
+def test_the_baseline_has_no_partial_order_loss(start, tmp_path):
+    train(config_of(start, tmp_path / "run", model_options={"loss": "infonce", "tpm_predictor": None}))
+    first = read_metrics(tmp_path / "run" / "metrics.jsonl")[0]
+    assert first["loss"] == first["contrastive_loss"] and "partial_order_loss" not in first
+
+
 @pytest.mark.parametrize(
     "changes",
     [{"micro_batch_size": 3}, {"cache_frames": "none", "num_workers": 2}, {"gradient_checkpointing": True}],
