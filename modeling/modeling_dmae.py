@@ -158,6 +158,12 @@ class DmaeModel(DmaePreTrainedModel):
             model._init_frame_transformer()
         return model
 
+    def get_input_embeddings(self) -> nn.Module:
+        return self.text_model.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.text_model.set_input_embeddings(value)
+
     @torch.no_grad()
     def _init_frame_transformer(self) -> None:
         """Copies the first layers and positions of the text tower, as CLIP4Clip does."""

@@ -64,11 +64,12 @@ def train(config: TrainConfig) -> dict:
         # The others wait while the main process decodes and measures.
         kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(hours=6))],
     )
-    refuse_uneven_pieces(config, accelerator)
     if config.push_to_hub and accelerator.is_main_process:
         prepare_repo(config.hub_model_id, private=config.hub_private)
     set_seed(config.seed, deterministic=config.deterministic)
     model, processor = load_model(config)
+    if accelerator.distributed_type == DistributedType.FSDP:
+        check_for_fsdp(config, model, accelerator.num_processes)
     eval_samples = load_eval_samples(config)
     batches = make_batches(config, processor, accelerator)
     set_seed(config.seed, device_specific=True)
@@ -81,13 +82,17 @@ def train(config: TrainConfig) -> dict:
     return result
 
 
-def refuse_uneven_pieces(config: TrainConfig, accelerator: Accelerator) -> None:
-    """Under FSDP each piece of a cached batch is a collective call: all processes must make as many of them."""
-    uneven = not config.drop_last or config.batch_size % accelerator.num_processes
-    if accelerator.distributed_type == DistributedType.FSDP and config.micro_batch_size and uneven:
+def check_for_fsdp(config: TrainConfig, model: DmaeModel, processes: int) -> None:
+    """Raises ConfigError for what cannot run with the parameters cut up."""
+    if model.config.learn_logit_scale:
+        raise ConfigError(
+            "FSDP cannot cut up a scalar parameter: set model_options.learn_logit_scale=false (and logit_scale)"
+        )
+    # Each piece of a cached batch is a collective call: all processes must make as many of them.
+    if config.micro_batch_size and (not config.drop_last or config.batch_size % processes):
         raise ConfigError(
             f"micro_batch_size under FSDP needs drop_last=true and a batch_size divisible by the "
-            f"{accelerator.num_processes} processes, or they would wait for each other forever"
+            f"{processes} processes, or they would wait for each other forever"
         )
 
 
@@ -208,7 +213,9 @@ class Trainer:
         """Adds one batch's gradients; the loss sees the rows of all processes."""
         accelerator, device = self.accelerator, self.accelerator.device
         if self.config.micro_batch_size:
-            with accelerator.no_sync(self.model):
+            # FSDP shares out each piece's gradients as they come.
+            sharded = accelerator.distributed_type == DistributedType.FSDP
+            with nullcontext() if sharded else accelerator.no_sync(self.model):
                 output = cached_backward(
                     self.model,
                     batch.inputs,
@@ -218,7 +225,7 @@ class Trainer:
                     backward=accelerator.backward,
                     scale=scale,
                 )
-            if synchronise:
+            if synchronise and not sharded:
                 average_gradients(self.model)
             return output
         inputs = to_device(batch.inputs, device, self.normalize)

@@ -2,19 +2,17 @@
 
 import json
 import logging
-from types import SimpleNamespace
 
 import pytest
-from accelerate.utils import DistributedType
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from training_parts import launch, loss_curve, save_tiny_model, write_corpus
+from training_parts import launch, loss_curve, save_tiny_model, tiny_model, write_corpus
 
 from dmae.modeling import load_pretrained
 from dmae.training.config import ConfigError, TrainConfig, save_config
 from dmae.training.corpora import CorpusError, load_samples
 from dmae.training.evaluation import evaluate_model
 from dmae.training.frame_cache import CacheSettings, write_frame_cache
-from dmae.training.loop import refuse_uneven_pieces, train
+from dmae.training.loop import check_for_fsdp, train
 from dmae.training.tracking import read_metrics
 
 
@@ -158,9 +156,14 @@ def test_one_video_cannot_be_compared(start, tmp_path):
 )
 def test_cached_pieces_that_would_hang_under_fsdp_are_refused(settings, refused):
     config = TrainConfig(**{"micro_batch_size": 2, "batch_size": 8, **settings})
-    processes = SimpleNamespace(distributed_type=DistributedType.FSDP, num_processes=2)
+    model = tiny_model(learn_logit_scale=False)[0]
     if refused:
         with pytest.raises(ConfigError, match="drop_last=true and a batch_size divisible by the 2 processes"):
-            refuse_uneven_pieces(config, processes)
+            check_for_fsdp(config, model, 2)
     else:
-        refuse_uneven_pieces(config, processes)
+        check_for_fsdp(config, model, 2)
+
+
+def test_a_scalar_that_fsdp_cannot_cut_is_refused():
+    with pytest.raises(ConfigError, match="learn_logit_scale=false"):
+        check_for_fsdp(TrainConfig(), tiny_model(learn_logit_scale=True)[0], 2)
