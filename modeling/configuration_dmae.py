@@ -17,6 +17,8 @@ class DmaeConfig(PreTrainedConfig):
         textual_attention (`bool`, defaults to `True`): score words beside the sentence [DMAE 2].
         visual_attention (`bool`, defaults to `True`): add each best frame's nearest neighbour [DMAE 1].
         neighbor_weight (`float`, defaults to 0.5): λ of the visual attention.
+        mean_pooling (`bool`, defaults to `False`): each frame stands for the mean of all, which without the two
+            attentions leaves CLIP4Clip's score of sentence and mean frame, the baseline of the paper's ablation.
         learned_token_weights (`bool`, defaults to `False`): softmax weights from a linear layer a modality [DMAE 4].
         temporal_layers (`int`, defaults to 0): layers of the frame transformer; `from_clip` initialises them from
             the first layers of CLIP's text tower.
@@ -44,6 +46,7 @@ class DmaeConfig(PreTrainedConfig):
     textual_attention: bool = True
     visual_attention: bool = True
     neighbor_weight: float = 0.5
+    mean_pooling: bool = False
     learned_token_weights: bool = False
     temporal_layers: int = 0
     loss: str = "negnce"

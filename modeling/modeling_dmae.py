@@ -239,6 +239,8 @@ class DmaeModel(DmaePreTrainedModel):
         if self.config.temporal_layers:
             frames = self.frame_transformer(frames, frame_mask)
         frame_embeds = _unit(frames)
+        if self.config.mean_pooling:
+            frame_embeds = _mean_of_frames(frame_embeds, frame_mask)
         weights = frame_mask.to(frame_embeds.dtype)
         if self.config.learned_token_weights:
             weights = weights * _token_softmax(self.frame_weight_head, frame_embeds, frame_mask)
@@ -348,6 +350,12 @@ class DmaeModel(DmaePreTrainedModel):
 
 def _unit(embeds: torch.Tensor) -> torch.Tensor:
     return F.normalize(embeds, dim=-1)
+
+
+def _mean_of_frames(frame_embeds: torch.Tensor, frame_mask: torch.Tensor) -> torch.Tensor:
+    """The normalised mean of the real frames, in place of each frame."""
+    total = (frame_embeds * (frame_mask > 0).to(frame_embeds.dtype)[:, :, None]).sum(dim=1, keepdim=True)
+    return _unit(total).expand_as(frame_embeds)
 
 
 def _float(features):

@@ -114,7 +114,7 @@ class TrainConfig:
 
 def load_config(path: str | Path | None = None, overrides: Iterable[str] = ()) -> TrainConfig:
     """The configuration in a YAML file, changed by `key=value` texts (values in YAML; `model_options.loss=infonce`
-    reaches into a mapping).
+    reaches into a mapping). A file may begin with `extends: other.yaml`, beside it, and say only what differs.
 
     Raises:
         ConfigError: an unknown key (with the nearest name), a value of the wrong type, or no YAML mapping.
@@ -146,7 +146,7 @@ def save_config(config: TrainConfig, path: Path) -> None:
     path.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
-def _read(path: Path) -> dict:
+def _read(path: Path, extended: tuple[Path, ...] = ()) -> dict:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -155,7 +155,16 @@ def _read(path: Path) -> dict:
         raise ConfigError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
     if values is not None and not isinstance(values, dict):
         raise ConfigError(f"{path} must hold 'key: value' lines, not a {type(values).__name__}")
-    return values or {}
+    values = values or {}
+    if "extends" not in values:
+        return values
+    if path.resolve() in extended:
+        raise ConfigError(f"{path} extends itself")
+    base = _read(path.parent / str(values.pop("extends")), (*extended, path.resolve()))
+    for key, value in values.items():
+        inner = isinstance(base.get(key), dict) and isinstance(value, dict)
+        base[key] = {**base[key], **value} if inner else value
+    return base
 
 
 def _parse(text: str, override: str):

@@ -16,6 +16,7 @@ VARIANTS = [
     {"tpm_predictor": "attention", "learn_logit_scale": True},
     {"temporal_layers": 2, "learned_token_weights": True},
     {"textual_attention": False, "visual_attention": False},
+    {"mean_pooling": True},
 ]
 
 
@@ -40,6 +41,19 @@ def test_forward_loss_and_gradient(options):
     without = {name for name, p in model.named_parameters() if p.grad is None}
     assert without == {name for name, _ in model.named_parameters() if name.startswith("frame_predictor.")}
     assert all(g.isfinite().all() for g in total_gradient(model).values())
+
+
+def test_mean_pooling_is_the_cosine_of_sentence_and_mean_frame():
+    plain = tiny_model()
+    batch = tiny_batch()
+    options = {"mean_pooling": True, "textual_attention": False, "visual_attention": False}
+    pooled = tiny_model(**options)
+    pooled.load_state_dict(plain.state_dict())
+    with torch.no_grad():
+        output, frames = pooled(**batch), plain(**batch)
+    mask = batch["frame_mask"][:, :, None]
+    mean = F.normalize((frames.frame_embeds * mask).sum(dim=1), dim=-1)
+    torch.testing.assert_close(output.logits_per_text, 100 * output.sentence_embeds @ mean.t())
 
 
 def test_features_unpack_into_the_similarity():

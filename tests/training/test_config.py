@@ -108,3 +108,17 @@ def test_launch_examples_are_read_by_accelerate(name):
     path = RECIPES / "accelerate" / f"{name}.yaml"
     loaded = load_config_from_file(str(path))
     assert loaded.num_processes == yaml.safe_load(path.read_text())["num_processes"]
+
+
+def test_a_file_that_extends_another_says_only_what_differs(tmp_path):
+    (tmp_path / "base.yaml").write_text("dataset: clips\nepochs: 3\nmodel_options: {loss: infonce, tpm_margin: 0.1}\n")
+    (tmp_path / "mine.yaml").write_text("extends: base.yaml\nepochs: 7\nmodel_options: {loss: negnce}\n")
+    config = load_config(tmp_path / "mine.yaml", ["model_options.tpm_margin=0.2"])
+    assert (config.dataset, config.epochs) == ("clips", 7)
+    assert config.model_options == {"loss": "negnce", "tpm_margin": 0.2}
+    (tmp_path / "base.yaml").write_text("extends: mine.yaml\n")
+    with pytest.raises(ConfigError, match="extends itself"):
+        load_config(tmp_path / "mine.yaml")
+    (tmp_path / "base.yaml").unlink()
+    with pytest.raises(ConfigError, match=r"base\.yaml does not exist"):
+        load_config(tmp_path / "mine.yaml")
