@@ -1,7 +1,7 @@
 """Where stage one looks (memory, or the table's vector index) and where the candidates' frames come from."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ from .scoring import CandidateFrames, ScoreOptions
 from .stage_one import COHERENT, best_by_frames, best_by_pooled, query_vectors
 from .table import VideoTable
 
+QUERY_GROUP = 32  # queries that stage one takes at once: each needs a score of every video
 INCOHERENT_FACTOR = 8  # more candidates where the pooled vectors say little and the frames are not in memory
 
 
@@ -22,7 +23,7 @@ class SearchLimits:
     """How a process searches.
 
     Attributes:
-        candidates: videos that stage two scores for each query (at least four for each hit asked for).
+        candidates: the most videos that stage two scores for a query (at least four for each hit asked for).
         exact_limit: videos up to which stage one is exact in memory; beyond, a Lance vector index narrows.
         memory_limit: bytes of frames that may be kept in memory; a larger index reads candidates from the table.
     """
@@ -30,6 +31,21 @@ class SearchLimits:
     candidates: int = 400
     exact_limit: int = 1_500_000
     memory_limit: int = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """The C videos worth the full similarity for each of A queries, best first.
+
+    Attributes:
+        queries: of a batch of A. scores: `(A, C)` stage one's. row_ids: `(A, C)`.
+        read: the frames at an index into `(A, C)` (None: no video is left), and whether each video is still there.
+    """
+
+    queries: TextFeatures
+    scores: torch.Tensor
+    row_ids: torch.Tensor
+    read: Callable[[tuple], tuple[CandidateFrames | None, torch.Tensor]]
 
 
 class CandidateSource:
@@ -70,36 +86,53 @@ class CandidateSource:
 
     def __call__(
         self, queries: TextFeatures, count: int, where: str | None, options: ScoreOptions
-    ) -> Iterator[tuple[np.ndarray, CandidateFrames | None]]:
-        """Row ids and frames (None where there is no candidate) of each query's candidates."""
-        if self._in_memory:
-            for slots in self._slots(queries, count, self._allowed(where), options):
-                row_ids = self.resident.row_ids[slots.numpy()]
-                if self.resident.frames is None:
-                    yield self._read(row_ids)
-                else:
-                    yield row_ids, self.resident.frames.gather(slots) if len(slots) else None
-        else:
-            for vector in query_vectors(queries, options):
-                found = self.table.nearest(vector.numpy(), count, where)
-                yield self._read(found["_rowid"].to_numpy())
+    ) -> Iterator[Candidates]:
+        """The candidates, a few of the queries at a time."""
+        size = QUERY_GROUP if self._in_memory else 1
+        narrow = self._narrow_in_memory if self._in_memory else self._narrow_in_table
+        for start in range(0, len(queries.sentence_embeds), size):
+            yield narrow(TextFeatures(*(part[start : start + size] for part in queries)), count, where, options)
 
-    def _slots(self, queries: TextFeatures, count: int, allowed: torch.Tensor, options: ScoreOptions):
-        """Stage one in memory: the candidates' positions for each query."""
-        resident, available = self.resident, int(allowed.sum())
-        if available <= count:
-            return [allowed.nonzero()[:, 0]] * len(queries.sentence_embeds)
+    def _narrow_in_memory(self, queries, count, where, options) -> Candidates:
+        resident = self.resident
+        scores, slots = self._best(queries, count, self._allowed(where), options)
+        row_ids = torch.from_numpy(resident.row_ids)[slots]
+        if resident.frames is None:
+            return self._in_table(queries, scores, row_ids)
+
+        def read(part):
+            frames = resident.frames.gather(slots[part])
+            return frames, torch.ones(frames.weights.shape[:-1], dtype=torch.bool)
+
+        return Candidates(queries, scores, row_ids, read)
+
+    def _narrow_in_table(self, query, count, where, options) -> Candidates:
+        found = self.table.nearest(query_vectors(query, options)[0].numpy(), count, where)
+        scores = -torch.tensor(found["_distance"].to_numpy())
+        row_ids = torch.tensor(found["_rowid"].to_numpy().astype(np.int64))
+        return self._in_table(query, scores[None], row_ids[None])
+
+    def _best(self, queries: TextFeatures, count: int, allowed: torch.Tensor, options: ScoreOptions):
+        """Stage one in memory: the candidates' scores and slots, `(A, C)` each."""
+        resident = self.resident
         if resident.coherence >= COHERENT:
             return best_by_pooled(queries, resident.pooled, allowed, count, options)
         if resident.frames is not None:
             return best_by_frames(queries, resident.pooled, resident.frames, allowed, count, options)
-        return best_by_pooled(queries, resident.pooled, allowed, min(count * INCOHERENT_FACTOR, available), options)
+        return best_by_pooled(queries, resident.pooled, allowed, count * INCOHERENT_FACTOR, options)
 
-    def _read(self, row_ids: np.ndarray) -> tuple[np.ndarray, CandidateFrames | None]:
-        rows = self.table.take(row_ids, FRAME_COLUMNS)
+    def _in_table(self, queries, scores: torch.Tensor, row_ids: torch.Tensor) -> Candidates:
         settings = self.table.settings
-        frames = frames_of(rows, settings.dim, settings.dtype) if rows.num_rows else None
-        return rows["_rowid"].to_numpy(), frames
+
+        def read(part):
+            asked, places = row_ids[part].unique(return_inverse=True)
+            rows = self.table.take(asked.numpy(), FRAME_COLUMNS)
+            there = torch.isin(asked, torch.from_numpy(rows["_rowid"].to_numpy().astype(np.int64)))
+            slots = (there.cumsum(0) - 1).clamp(min=0)[places]
+            frames = frames_of(rows, settings.dim, settings.dtype, slots) if rows.num_rows else None
+            return frames, there[places]
+
+        return Candidates(queries, scores, row_ids, read)
 
     def _allowed(self, where: str | None) -> torch.Tensor:
         """`(N,)` bool: slots that are alive and pass the filter; the last filter's answer is kept."""

@@ -4,8 +4,9 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from .arrays import GrowingArray, VectorArray
+from .dot_products import int8_is_fast, quantise
 from .scoring import CandidateFrames
-from .stage_one import multiply
 from .table import VideoTable
 
 LOAD_BATCH = 4096
@@ -14,43 +15,13 @@ COHERENCE_SAMPLE = 2000
 REBUILD_ABOVE = 0.3  # share of dead slots at which the arrays are read anew
 
 
-class GrowingArray:
-    """Rows appended to one contiguous tensor. Spare room is address space that no page backs until it is written."""
-
-    def __init__(self, width: tuple[int, ...], dtype: torch.dtype):
-        self._data = torch.empty(0, *width, dtype=dtype)
-        self._length = 0
-
-    def __len__(self) -> int:
-        return self._length
-
-    def reserve(self, rows: int) -> None:
-        if rows > len(self._data):
-            grown = torch.empty(rows, *self._data.shape[1:], dtype=self._data.dtype)
-            grown[: self._length] = self.rows
-            self._data = grown
-
-    def append(self, rows: torch.Tensor) -> None:
-        stop = self._length + len(rows)
-        if stop > len(self._data):
-            self.reserve(max(stop, 2 * len(self._data)))
-        self._data[self._length : stop] = rows
-        self._length = stop
-
-    @property
-    def rows(self) -> torch.Tensor:
-        return self._data[: self._length]
-
-
 class FrameStore:
     """Frames of many videos end to end, gathered for a few of them at a time."""
 
     def __init__(self, dim: int, dtype: str):
-        self._dim = dim
         self._starts = GrowingArray((), torch.int64)
         self._counts = GrowingArray((), torch.int64)
-        self._frames = GrowingArray((dim,), getattr(torch, dtype))
-        self._scales = GrowingArray((), torch.float32)
+        self._frames = VectorArray(dim, getattr(torch, dtype))
         self._weights = GrowingArray((), torch.float32)
         self._nearest = GrowingArray((), torch.int16)
         self._gains = GrowingArray((), torch.float32)
@@ -68,35 +39,29 @@ class FrameStore:
         starts = counts.cumsum(0) - counts + len(self._frames)
         self._starts.append(starts)
         self._counts.append(counts)
-        self._frames.append(columns["frames"][0].view(-1, self._dim))
+        self._frames.append(
+            columns["frames"][0].view(len(columns["frame_weights"][0]), -1), columns["frame_scales"][0]
+        )
         self._weights.append(columns["frame_weights"][0])
         self._nearest.append(columns["nearest"][0])
         self._gains.append(columns["gains"][0])
-        self._scales.append(columns["frame_scales"][0])
 
     def gather(self, slots: torch.Tensor) -> CandidateFrames:
-        """Frames of the videos at these positions, padded to the longest of them."""
-        counts = self._counts.rows[slots]
+        """Frames of the videos at these positions (of any shape), padded to the longest of them."""
+        counts = self._counts.rows[slots][..., None]
         positions = torch.arange(int(counts.max()))
-        real = positions < counts[:, None]
-        flat = self._starts.rows[slots][:, None] + positions * real
+        real = positions < counts
+        flat = self._starts.rows[slots][..., None] + positions * real
         shape, flat = flat.shape, flat.view(-1)
-        embeds = self._frames.rows.index_select(0, flat).float()
-        if len(self._scales):
-            embeds *= self._scales.rows[flat][:, None]
-        return CandidateFrames(
-            embeds.view(*shape, self._dim),
-            self._weights.rows[flat].view(shape) * real,
-            self._nearest.rows[flat].view(shape).long(),
-            self._gains.rows[flat].view(shape),
+        weights, nearest, gains = (
+            array.rows.index_select(0, flat).view(shape) for array in (self._weights, self._nearest, self._gains)
         )
+        return CandidateFrames(self._frames[flat].view(*shape, -1), weights * real, nearest.long(), gains)
 
     def sentence_scores(self, sentences: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """`(A, N)` maxima and means over each video's frames of their dot products with `(A, D)` sentences."""
-        frames, counts = self._frames.rows, self._counts.rows
-        scores = multiply(frames, sentences)
-        if len(self._scales):
-            scores *= self._scales.rows
+        counts = self._counts.rows
+        scores = self._frames.multiply(sentences)
         if int(counts.min()) == int(counts.max()):
             scores = scores.view(len(scores), len(counts), -1)
             return scores.amax(dim=2), scores.mean(dim=2)
@@ -106,8 +71,7 @@ class FrameStore:
 
     @property
     def nbytes(self) -> int:
-        arrays = (v for v in vars(self).values() if isinstance(v, GrowingArray))
-        return sum(array.rows.nbytes for array in arrays)
+        return sum(array.nbytes for array in vars(self).values())
 
 
 class ResidentIndex:
@@ -115,7 +79,7 @@ class ResidentIndex:
 
     Attributes:
         row_ids: `(N,)` int64 numpy. alive: `(N,)` bool tensor, False where the row is gone.
-        pooled: `(N, D)` float16 tensor.
+        pooled: `VectorArray` of N: int8 where its products are fast, else float16.
         frames: `FrameStore` or None.
         coherence: how alike a video's frames are, see `stage_one`.
     """
@@ -128,7 +92,7 @@ class ResidentIndex:
         settings = self._table.settings
         self._row_ids = GrowingArray((), torch.int64)
         self._revisions = GrowingArray((), torch.int64)
-        self._pooled = GrowingArray((settings.dim,), torch.float16)
+        self.pooled = VectorArray(settings.dim, torch.int8 if int8_is_fast() else torch.float16)
         self.frames = FrameStore(settings.dim, settings.dtype) if with_frames else None
         self.alive = torch.empty(0, dtype=torch.bool)
 
@@ -136,14 +100,10 @@ class ResidentIndex:
     def row_ids(self) -> np.ndarray:
         return self._row_ids.rows.numpy()
 
-    @property
-    def pooled(self) -> torch.Tensor:
-        return self._pooled.rows
-
     def _measure_coherence(self) -> float:
         """Mean norm of the pooled vectors of at most `COHERENCE_SAMPLE` videos spread over the index."""
-        sample = self.pooled[:: max(1, len(self.pooled) // COHERENCE_SAMPLE)].float()
-        return float(sample.norm(dim=1).mean()) if len(sample) else 1.0
+        sample = torch.arange(0, len(self.pooled), max(1, len(self.pooled) // COHERENCE_SAMPLE))
+        return float(self.pooled[sample].norm(dim=1).mean()) if len(sample) else 1.0
 
     @property
     def nbytes(self) -> int:
@@ -170,7 +130,7 @@ class ResidentIndex:
 
     def _load(self) -> None:
         count = self._table.count()
-        for array in (self._row_ids, self._revisions, self._pooled):
+        for array in (self._row_ids, self._revisions, self.pooled):
             array.reserve(count)
         for number, batch in enumerate(self._table.scan_batches(self._columns(), LOAD_BATCH)):
             if number == 0 and self.frames is not None and batch.num_rows:
@@ -198,16 +158,17 @@ class ResidentIndex:
             return
         self._row_ids.append(torch.from_numpy(batch["_rowid"].to_numpy().astype(np.int64)))
         self._revisions.append(torch.from_numpy(batch["revision"].to_numpy().copy()))
-        self._pooled.append(_flat(batch["pooled"])[0].view(-1, self._table.settings.dim))
+        pooled = _flat(batch["pooled"])[0].view(batch.num_rows, -1)
+        self.pooled.append(*quantise(pooled.float()) if self.pooled.rows.dtype == torch.int8 else (pooled,))
         if self.frames is not None:
             self.frames.append(batch)
 
 
-def frames_of(batch: pa.Table, dim: int, dtype: str) -> CandidateFrames:
-    """The candidates' frames of rows just read from the table."""
+def frames_of(batch: pa.Table, dim: int, dtype: str, slots: torch.Tensor | None = None) -> CandidateFrames:
+    """The frames of rows just read from the table, of all or of those at `slots`."""
     store = FrameStore(dim, dtype)
     store.append(batch)
-    return store.gather(torch.arange(batch.num_rows))
+    return store.gather(torch.arange(batch.num_rows) if slots is None else slots)
 
 
 def _flat(column) -> tuple[torch.Tensor, torch.Tensor]:

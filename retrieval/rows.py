@@ -10,6 +10,7 @@ import torch
 
 from dmae.modeling.similarity import nearest_frames
 
+from .dot_products import quantise
 from .errors import VideoIndexError
 from .frame_merging import merge_frames
 from .metadata import Metadata
@@ -139,11 +140,12 @@ def _frame_columns(settings: IndexSettings, embeds, weights, times) -> dict:
     counts = real.sum(1)
     nearest, gains = nearest_frames(embeds, weights)
     position = real.cumsum(1) - 1  # of a padded position among the real ones
-    frames, scales = quantise(embeds[real], settings.dtype)
+    dtype = getattr(torch, settings.dtype)
+    frames, scales = quantise(embeds[real]) if dtype == torch.int8 else (embeds[real].to(dtype), torch.empty(0))
     return {
         "pooled": pa.FixedSizeListArray.from_arrays(pool_frames(embeds, weights).half().numpy().ravel(), settings.dim),
         "frames": _lists(frames.numpy().ravel(), counts * settings.dim, DTYPES[settings.dtype]),
-        "frame_scales": _lists(scales.numpy(), counts if settings.dtype == "int8" else counts * 0, pa.float32()),
+        "frame_scales": _lists(scales.numpy(), counts if dtype == torch.int8 else counts * 0, pa.float32()),
         "frame_weights": _lists(weights[real].numpy(), counts, pa.float32()),
         "frame_times": _lists(
             (weights[:0] if times is None else times[real]).numpy().ravel(),
@@ -153,14 +155,6 @@ def _frame_columns(settings: IndexSettings, embeds, weights, times) -> dict:
         "nearest": _lists(position.gather(1, nearest)[real].to(torch.int16).numpy(), counts, pa.int16()),
         "gains": _lists(gains[real].numpy(), counts, pa.float32()),
     }
-
-
-def quantise(frames: torch.Tensor, dtype: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """`(N, D)` float32 frames in their storage type, and the `(N,)` scales of int8 (empty otherwise)."""
-    if dtype != "int8":
-        return frames.to(getattr(torch, dtype)), torch.empty(0)
-    scales = (frames.abs().amax(1) / 127).clamp(min=1e-12)
-    return (frames / scales[:, None]).round().to(torch.int8), scales
 
 
 def _lists(values: np.ndarray, counts: torch.Tensor, dtype: pa.DataType) -> pa.ListArray:

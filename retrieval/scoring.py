@@ -34,10 +34,10 @@ class CandidateFrames(NamedTuple):
     """Frames of C videos as the index keeps them; a padded position repeats the video's first frame with weight 0.
 
     Attributes:
-        embeds: `(C, F, D)` float32.
-        weights: `(C, F)`, 0 for padding.
-        nearest: `(C, F)` int64, n(v) of method.md.
-        gains: `(C, F)`, g(v).
+        embeds: `(..., C, F, D)` float32.
+        weights: `(..., C, F)`, 0 for padding.
+        nearest: `(..., C, F)` int64, n(v) of method.md.
+        gains: `(..., C, F)`, g(v).
     """
 
     embeds: torch.Tensor
@@ -47,34 +47,44 @@ class CandidateFrames(NamedTuple):
 
 
 def score_candidates(query: TextFeatures, frames: CandidateFrames, options: ScoreOptions):
-    """Scores one query against C videos.
-
-    Args:
-        query: features of a single text, `(1, D)`, `(1, T, D)`, `(1, T)`.
+    """Scores one query, features of a batch of one, against C videos.
 
     Returns:
         scores `(C,)`, and frame scores `(C, F)`: half the sentence's similarity to the frame and half that of the
         word most similar to it (only the sentence's without textual attention).
     """
-    real = query.word_weights[0] > 0
-    words = query.word_embeds[0, real] if options.textual_attention else query.word_embeds[0, :0]
-    weights = query.word_weights[0, real]
-    tokens = torch.cat([query.sentence_embeds, words]).to(frames.embeds.dtype)
-    count, num_frames, dim = frames.embeds.shape
-    similarity = (frames.embeds.view(-1, dim) @ tokens.t()).view(count, num_frames, len(tokens))
-    best, where = similarity.max(dim=1)
+    scores, frame_scores = score_each(query, CandidateFrames(*(part[None] for part in frames)), options)
+    return scores[0], frame_scores[0]
+
+
+def score_each(queries: TextFeatures, frames: CandidateFrames, options: ScoreOptions):
+    """As `score_candidates` for A queries, each with C videos of its own: `(A, C)` and `(A, C, F)`."""
+    used = (queries.word_weights > 0).any(dim=0)
+    tokens, weights = queries.sentence_embeds[:, None], queries.word_weights[:, used]
+    if options.textual_attention:
+        tokens = torch.cat([tokens, queries.word_embeds[:, used]], dim=1)
+    # Tokens first: a product with few rows is faster than one with few columns, and maxima run along memory.
+    similarity = torch.bmm(tokens.to(frames.embeds.dtype), frames.embeds.flatten(1, 2).transpose(1, 2))
+    similarity = similarity.unflatten(2, frames.weights.shape[1:])
+    best, where = similarity.max(dim=3)
     if options.visual_attention:
-        nearest = similarity.gather(1, frames.nearest.gather(1, where)[:, None])[:, 0]
-        best = best + options.neighbor_weight * frames.gains.gather(1, where) * nearest
-    frame_weights = frames.weights / frames.weights.sum(dim=1, keepdim=True)
-    sentence = similarity[:, :, 0]
-    scores = (best[:, 0] + (sentence * frame_weights).sum(dim=1)) / 2
+        shape = similarity.shape
+        nearest, gains = (part[:, None].expand(shape).gather(3, where[..., None]) for part in frames[2:])
+        best = best + options.neighbor_weight * (gains * similarity.gather(3, nearest))[..., 0]
+    shares = frames.weights / frames.weights.sum(dim=2, keepdim=True)
+    sentence = similarity[:, 0]
+    scores = (best[:, 0] + (sentence * shares).sum(dim=2)) / 2
     if not options.textual_attention:
         return scores, sentence
-    if not len(words):
+    if not weights.shape[1]:
         return scores / 2, sentence
-    per_frame = similarity[:, :, 1:].amax(dim=2)
-    word_scores = (best[:, 1:] @ (weights / weights.sum()) + (per_frame * frame_weights).sum(dim=1)) / 2
+    real = weights > 0
+    words = similarity[:, 1:].masked_fill(~real[:, :, None, None], -torch.inf).amax(dim=1)
+    has_words = real.any(dim=1)[:, None]
+    per_frame = torch.where(has_words[..., None], words, sentence)
+    weights = weights / weights.sum(dim=1, keepdim=True).clamp(min=1e-12)
+    word_scores = torch.einsum("at,atc->ac", weights, best[:, 1:]) + (per_frame * shares).sum(dim=2)
+    word_scores = has_words * word_scores / 2
     if not options.sentence:
         return word_scores, per_frame
     return (scores + word_scores) / 2, (sentence + per_frame) / 2

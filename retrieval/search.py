@@ -11,7 +11,8 @@ from dmae.modeling.features import TextFeatures
 from .candidates import CandidateSource, SearchLimits
 from .errors import VideoIndexError
 from .filters import make_where
-from .scoring import CandidateFrames, ScoreOptions, score_candidates
+from .scoring import ScoreOptions
+from .stage_two import rank
 from .table import VideoTable
 
 HIT_COLUMNS = ("id", "path", "duration", "frame_times", "metadata")
@@ -86,11 +87,10 @@ class Searcher:
         with self._lock:
             self.source.refresh(with_frames=self._searched)
             self._searched = True
-            candidates = self.source(queries, count, where, options)
-            ranked = [
-                _rank(query, row_ids, frames, options, wanted, min_score)[offset:]
-                for query, (row_ids, frames) in zip(_singles(queries), candidates)
-            ]
+            groups = self.source(queries, count, where, options)
+            ranked = [hits[offset:] for candidates in groups for hits in rank(candidates, options, wanted)]
+        if min_score is not None:
+            ranked = [[hit for hit in hits if hit[1] >= min_score] for hits in ranked]
         return self._hits(ranked)
 
     def prepare(self) -> None:
@@ -114,10 +114,11 @@ class Searcher:
     def _hits(self, ranked) -> list[list[SearchHit]]:
         wanted = list(dict.fromkeys(row_id for hits in ranked for row_id, _, _ in hits))
         rows = {row["_rowid"]: row for row in self.table.take(wanted, HIT_COLUMNS).to_pylist()}
-        return [[_hit(rows[r], score, scores) for r, score, scores in hits if r in rows] for hits in ranked]
+        return [[hit_of(rows[r], score, scores) for r, score, scores in hits if r in rows] for hits in ranked]
 
 
-def _hit(row: dict, score: float, frame_scores: np.ndarray) -> SearchHit:
+def hit_of(row: dict, score: float, frame_scores: np.ndarray) -> SearchHit:
+    """The hit of a row that has `HIT_COLUMNS`, with its score and the `(F,)` scores of its frames."""
     times = np.asarray(row["frame_times"], dtype=np.float64)
     return SearchHit(
         id=row["id"],
@@ -129,20 +130,3 @@ def _hit(row: dict, score: float, frame_scores: np.ndarray) -> SearchHit:
         duration=row["duration"],
         metadata=json.loads(row["metadata"] or "{}"),
     )
-
-
-def _rank(query, row_ids, frames: CandidateFrames | None, options: ScoreOptions, wanted: int, min_score):
-    """`(row id, score, frame scores)` of the best candidates, best first."""
-    if frames is None:
-        return []
-    scores, per_frame = score_candidates(query, frames, options)
-    best = scores.topk(min(wanted, len(scores)))
-    ranked = []
-    for score, at in zip(best.values.tolist(), best.indices.tolist()):
-        if min_score is None or score >= min_score:
-            ranked.append((int(row_ids[at]), score, per_frame[at, frames.weights[at] > 0].numpy()))
-    return ranked
-
-
-def _singles(queries: TextFeatures):
-    return (TextFeatures(*(part[a : a + 1] for part in queries)) for a in range(len(queries.sentence_embeds)))

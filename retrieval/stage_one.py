@@ -10,9 +10,9 @@ import torch
 
 from dmae.modeling.features import TextFeatures
 
+from .arrays import VectorArray
 from .scoring import ScoreOptions
 
-BLOCK = 32_768
 COHERENT = 0.65
 
 
@@ -24,17 +24,17 @@ def query_vectors(queries: TextFeatures, options: ScoreOptions) -> torch.Tensor:
 
 
 def best_by_pooled(
-    queries: TextFeatures, pooled: torch.Tensor, allowed: torch.Tensor, count: int, options: ScoreOptions
+    queries: TextFeatures, pooled: VectorArray, allowed: torch.Tensor, count: int, options: ScoreOptions
 ):
-    """Positions of the `count` videos whose mean frame fits best, for each query; of all that are allowed if fewer.
+    """The `count` videos whose mean frame fits best, for each query; all that are allowed if they are fewer.
 
     Args:
-        pooled: `(N, D)` float16. allowed: `(N,)` bool.
+        pooled: of N videos. allowed: `(N,)` bool.
 
     Returns:
-        A tensors of positions, in no order.
+        scores and positions, `(A, C)` each, best first.
     """
-    return _best(multiply(pooled, query_vectors(queries, options)), allowed, count)
+    return _best(pooled.multiply(query_vectors(queries, options)), allowed, count)
 
 
 def best_by_frames(queries: TextFeatures, pooled, frames, allowed: torch.Tensor, count: int, options: ScoreOptions):
@@ -43,19 +43,8 @@ def best_by_frames(queries: TextFeatures, pooled, frames, allowed: torch.Tensor,
     gain = 1 + options.neighbor_weight * options.visual_attention
     scores = gain * best + mean
     if options.textual_attention:
-        scores += (1 + gain) * multiply(pooled, _mean_words(queries))
+        scores += (1 + gain) * pooled.multiply(_mean_words(queries))
     return _best(scores, allowed, count)
-
-
-def multiply(rows: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
-    """`(A, N)` float32 dot products of `(N, D)` stored rows and `(A, D)` vectors."""
-    if len(vectors) == 1 and rows.dtype == torch.float16:
-        return (rows @ vectors[0].half()).float()[None]
-    scores = torch.empty(len(vectors), len(rows))
-    for start in range(0, len(rows), BLOCK):
-        block = rows[start : start + BLOCK]
-        scores[:, start : start + BLOCK] = vectors @ block.float().t()
-    return scores
 
 
 def _mean_words(queries: TextFeatures) -> torch.Tensor:
@@ -63,7 +52,8 @@ def _mean_words(queries: TextFeatures) -> torch.Tensor:
     return torch.einsum("at,atd->ad", weights.float(), queries.word_embeds.float())
 
 
-def _best(scores: torch.Tensor, allowed: torch.Tensor, count: int) -> list[torch.Tensor]:
-    if not allowed.all():
-        scores = scores.masked_fill(~allowed, -torch.inf)
-    return list(scores.topk(count, dim=1, sorted=False).indices)
+def _best(scores: torch.Tensor, allowed: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    available = int(allowed.sum())
+    if available < len(allowed):
+        scores = scores.masked_fill_(~allowed, -torch.inf)
+    return tuple(scores.topk(min(count, available), dim=1))

@@ -1,6 +1,5 @@
 """What a visitor searches: the open index and, beside it, the videos of their own."""
 
-import json
 import threading
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,6 +15,7 @@ from dmae.retrieval.filters import quote
 from dmae.retrieval.query import encode_examples, encode_texts
 from dmae.retrieval.resident import FRAME_COLUMNS, frames_of
 from dmae.retrieval.scoring import EXAMPLE_OPTIONS, ScoreOptions, score_candidates
+from dmae.retrieval.search import hit_of
 
 from .addresses import INDEX, frame_url, video_url
 from .explanation import Explanation, explain, words_of
@@ -141,7 +141,7 @@ class Library:
         frames = frames_of(rows, index.table.settings.dim, index.table.settings.dtype)
         options = ScoreOptions.of(self.model.config) if query.example is None else EXAMPLE_OPTIONS
         scores, per_frame = score_candidates(query.features, frames, options)
-        hit = _hit(rows.to_pylist()[0], float(scores[0]), per_frame[0, frames.weights[0] > 0].numpy())
+        hit = hit_of(rows.to_pylist()[0], float(scores[0]), per_frame[0, frames.weights[0] > 0].numpy())
         return Result(hit, scope), explain(query.words, query.features, frames, hit.frame_times)
 
     @torch.inference_mode()
@@ -189,17 +189,3 @@ def _check_count(k) -> int:
     if isinstance(k, bool) or not isinstance(k, int | float) or not 1 <= k <= MAX_RESULTS:
         raise UserError(f"Ask for 1 to {MAX_RESULTS} results, not {k!r}.")
     return int(k)
-
-
-def _hit(row: dict, score: float, frame_scores: np.ndarray) -> SearchHit:
-    times = np.asarray(row["frame_times"], dtype=np.float64)
-    return SearchHit(
-        id=row["id"],
-        path=row["path"],
-        score=score,
-        best_time=float(times[frame_scores.argmax()]) if len(times) else None,
-        frame_scores=frame_scores,
-        frame_times=times,
-        duration=row["duration"],
-        metadata=json.loads(row["metadata"] or "{}"),
-    )

@@ -1,0 +1,70 @@
+"""Stage two: the full similarity of the candidates, best first, and of no more than can still come among the hits.
+
+How far stage one's score is from the full one differs from corpus to corpus and from query to query. So the first
+candidates are scored, a line is fitted through their scores, and of the others only those follow that the line, four
+standard deviations of its residuals up, would bring among the hits.
+"""
+
+import torch
+
+from dmae.modeling.features import TextFeatures
+
+from .candidates import Candidates
+from .scoring import ScoreOptions, score_each
+
+FIRST = 96
+DEVIATIONS = 4.0
+QUERY_GROUP = 4  # queries scored at once: fewer calls, and frames that still fit the processor's cache
+
+
+def rank(candidates: Candidates, options: ScoreOptions, wanted: int) -> list[list[tuple]]:
+    """For each query `(row id, score, frame scores)` of the `wanted` best of its candidates, best first."""
+    if not candidates.scores.shape[1]:
+        return [[] for _ in candidates.scores]
+    first = max(FIRST, 4 * wanted)
+    ranked = []
+    for start in range(0, len(candidates.scores), QUERY_GROUP):
+        group = slice(start, start + QUERY_GROUP)
+        hits, scores = _score(candidates, group, slice(first), options, wanted)
+        least = least_promising(candidates.scores[group, :first], scores, wanted)
+        promising = (candidates.scores[group] >= least[:, None]).sum(dim=1)
+        for a, (own, stop) in enumerate(zip(hits, promising.tolist()), start):
+            if stop > first:
+                more, _ = _score(candidates, slice(a, a + 1), slice(first, stop), options, wanted)
+                own = sorted(own + more[0], key=lambda hit: -hit[1])[:wanted]
+            ranked.append(own)
+    return ranked
+
+
+def least_promising(narrow: torch.Tensor, full: torch.Tensor, wanted: int) -> torch.Tensor:
+    """`(A,)` scores of stage one below which a video has no chance to be among the `wanted` best.
+
+    Args:
+        narrow, full: `(A, C)` scores of both stages for the same videos; -inf in `full` for one that is gone.
+    """
+    nothing_ruled_out = torch.full((len(full),), -torch.inf)
+    if full.shape[1] <= wanted:
+        return nothing_ruled_out
+    centred = narrow - narrow.mean(dim=1, keepdim=True)
+    slope = (centred * full).sum(dim=1) / centred.square().sum(dim=1).clamp(min=1e-12)
+    height = full.mean(dim=1)
+    spread = (full - height[:, None] - slope[:, None] * centred).std(dim=1)
+    last = full.topk(wanted).values[:, -1]
+    least = narrow.mean(dim=1) + (last - DEVIATIONS * spread - height) / slope
+    return torch.where((slope > 0) & least.isfinite(), least, nothing_ruled_out)
+
+
+def _score(candidates: Candidates, group: slice, part: slice, options: ScoreOptions, wanted: int):
+    """What `rank` returns for a part of some queries' candidates, and the `(A, C)` scores of all of them."""
+    frames, there = candidates.read((group, part))
+    if frames is None:
+        return [[] for _ in there], torch.full(there.shape, -torch.inf)
+    queries = TextFeatures(*(feature[group] for feature in candidates.queries))
+    scores, frame_scores = score_each(queries, frames, options)
+    scores = scores.masked_fill(~there, -torch.inf)
+    best = scores.topk(min(wanted, scores.shape[1]))
+    at = torch.arange(len(scores))[:, None], best.indices
+    columns = candidates.row_ids[group, part][at].tolist(), best.values.tolist()
+    columns += frame_scores[at].numpy(), (frames.weights[at] > 0).numpy()
+    hits = [[(row, score, per_frame[real]) for row, score, per_frame, real in zip(*own)] for own in zip(*columns)]
+    return hits if there.all() else [[hit for hit in own if hit[1] > -torch.inf] for own in hits], scores
