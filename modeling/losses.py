@@ -4,27 +4,34 @@ import torch
 from torch.nn import functional as F
 
 
-def info_nce_loss(similarity: torch.Tensor, logit_scale: float | torch.Tensor = 100.0) -> torch.Tensor:
+def info_nce_loss(
+    similarity: torch.Tensor,
+    logit_scale: float | torch.Tensor = 100.0,
+    *,
+    wrong_texts: torch.Tensor | None = None,
+) -> torch.Tensor:
     """InfoNCE: cross-entropy of the scaled similarities against the diagonal, mean of both directions.
 
     Args:
         similarity: `(B, B)`, text i belongs to video i.
         logit_scale: α, the inverse temperature.
+        wrong_texts: `(N, B)` similarities of further texts that belong to none of the videos: more negatives for each
+            video.
 
     Returns:
         scalar loss.
 
     Raises:
-        ValueError: `similarity` is not square or is empty.
+        ValueError: `similarity` is not square or is empty, or `wrong_texts` is of other videos.
 
     Example:
         >>> round(info_nce_loss(torch.zeros(2, 2)).item(), 4)  # two equal choices: log 2
         0.6931
     """
     _check_square(similarity)
-    logits = logit_scale * similarity
-    target = torch.arange(len(logits), device=logits.device)
-    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.t(), target)) / 2
+    target = torch.arange(len(similarity), device=similarity.device)
+    to_video, to_text = logit_scale * similarity, logit_scale * _all_texts(similarity, wrong_texts).t()
+    return (F.cross_entropy(to_video, target) + F.cross_entropy(to_text, target)) / 2
 
 
 def negnce_loss(
@@ -32,6 +39,8 @@ def negnce_loss(
     logit_scale: float | torch.Tensor = 100.0,
     margin: float = 0.0,
     negative_weight: float = 0.5,
+    *,
+    wrong_texts: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """NegNCE: InfoNCE plus an explicit push on hard negatives, mean of both directions (paper equation 9).
 
@@ -44,21 +53,24 @@ def negnce_loss(
         logit_scale: α, the inverse temperature.
         margin: m, how close to a positive a negative counts as hard.
         negative_weight: β.
+        wrong_texts: as in `info_nce_loss`; one is a hard negative of video j where its similarity exceeds `s_jj`.
 
     Returns:
         scalar loss.
 
     Raises:
-        ValueError: `similarity` is not square or is empty.
+        ValueError: `similarity` is not square or is empty, or `wrong_texts` is of other videos.
     """
     _check_square(similarity)
-    positive = similarity.detach().diagonal()
-    pushed = similarity.detach() + margin
-    hard = (pushed > positive[:, None]) | (pushed > positive[None, :])
-    hard = hard & ~torch.eye(len(similarity), dtype=torch.bool, device=similarity.device)
-    logits = logit_scale * similarity
-    loss = (_one_direction(logits, hard, negative_weight) + _one_direction(logits.t(), hard.t(), negative_weight)) / 2
-    return loss
+    texts = _all_texts(similarity, wrong_texts)
+    positive, count = similarity.detach().diagonal(), len(similarity)
+    pushed = texts.detach() + margin
+    hard = pushed > positive
+    hard[:count] |= pushed[:count] > positive[:, None]
+    hard.fill_diagonal_(False)
+    logits = logit_scale * texts
+    to_video = _one_direction(logits[:count], hard[:count], negative_weight)
+    return (to_video + _one_direction(logits.t(), hard.t(), negative_weight)) / 2
 
 
 def _one_direction(logits: torch.Tensor, hard: torch.Tensor, negative_weight: float) -> torch.Tensor:
@@ -80,3 +92,15 @@ def _check_square(similarity: torch.Tensor) -> None:
         raise ValueError(
             f"similarity must be a square matrix of matched pairs (text i with video i), got {tuple(similarity.shape)}"
         )
+
+
+def _all_texts(similarity: torch.Tensor, wrong_texts: torch.Tensor | None) -> torch.Tensor:
+    """`(B + N, B)` similarities of the texts that belong to a video and of those that belong to none."""
+    if wrong_texts is None:
+        return similarity
+    if wrong_texts.ndim != 2 or wrong_texts.shape[1] != len(similarity):
+        raise ValueError(
+            f"wrong_texts must be (texts, {len(similarity)}), similarities to the same videos, "
+            f"got {tuple(wrong_texts.shape)}"
+        )
+    return torch.cat([similarity, wrong_texts])

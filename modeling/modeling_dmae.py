@@ -69,8 +69,11 @@ class DmaePreTrainedModel(CLIPPreTrainedModel):
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
+        factor = self.config.initializer_factor
+        if isinstance(module, FrameTransformer):
+            # As large as what they are added to, a projected layer norm: small ones leave the order of frames unseen.
+            init.normal_(module.position_embedding.weight, std=factor)
         if isinstance(module, DmaeModel):
-            factor = self.config.initializer_factor
             for projection in (module.text_projection, module.visual_projection):
                 init.normal_(projection.weight, std=projection.in_features**-0.5 * factor)
             if self.config.learned_token_weights:
@@ -279,7 +282,8 @@ class DmaeModel(DmaePreTrainedModel):
         Args:
             input_ids, attention_mask, word_weights: `(A, T)`, from the processor.
             pixel_values_videos: `(B, F, 3, H, W)`; frame_mask: `(B, F)`, from the processor.
-            return_loss: compute the loss; text i must belong to video i.
+            return_loss: compute the loss; text i must belong to video i. Texts beyond the last video belong to none:
+                they are negatives of all of them.
             text_features, video_features: in place of inputs, when already computed.
             gather: called on the features before similarity and loss, to bring in other processes' rows.
             return_logits: set False to get features only.
@@ -314,24 +318,24 @@ class DmaeModel(DmaePreTrainedModel):
         return self.config.logit_scale
 
     def _add_loss(self, output: DmaeOutput, similarity: torch.Tensor) -> None:
-        config = self.config
+        config, count = self.config, len(output.frame_embeds)
+        wrong = {"wrong_texts": similarity[count:]} if len(similarity) > count else {}
         if config.loss == "negnce":
-            output.contrastive_loss = negnce_loss(
-                similarity, self.scale, config.negative_margin, config.negative_weight
-            )
+            options = (config.negative_margin, config.negative_weight)
+            output.contrastive_loss = negnce_loss(similarity[:count], self.scale, *options, **wrong)
         else:
-            output.contrastive_loss = info_nce_loss(similarity, self.scale)
+            output.contrastive_loss = info_nce_loss(similarity[:count], self.scale, **wrong)
         output.loss = output.contrastive_loss
         if config.tpm_predictor is not None:
             output.partial_order_loss = self._partial_order_loss(output)
             output.loss = output.loss + config.tpm_weight * output.partial_order_loss
 
     def _partial_order_loss(self, output: DmaeOutput) -> torch.Tensor:
-        words, word_mask, frames, frame_mask = (
-            t.to(next(self.word_predictor.parameters()).dtype)
-            for t in (output.word_embeds, output.word_weights, output.frame_embeds, output.frame_mask)
+        count = len(output.frame_embeds)
+        sentence, words, word_mask, frames, frame_mask = (
+            t[:count].to(next(self.word_predictor.parameters()).dtype)
+            for t in (*output.text_features, *output.video_features)
         )
-        sentence = output.sentence_embeds.to(words.dtype)
         if self.config.tpm_predictor == "linear":
             words, word_mask = _pad_to(self.config.max_words, "max_words", words, word_mask)
             frames, frame_mask = _pad_to(self.config.num_frames, "num_frames", frames, frame_mask)

@@ -39,10 +39,9 @@ class TokenWeightPredictor(nn.Module):
             )
         mixed = self.query_mix(queries.transpose(1, 2)).transpose(1, 2)
         hidden = self.norm(torch.cat([mixed, tokens], dim=2))
-        relevance = torch.sigmoid(self.output(F.gelu(self.hidden(hidden)))).squeeze(2)
-        if token_mask is not None:
-            relevance = relevance * (token_mask > 0)
-        return relevance / relevance.sum(dim=1, keepdim=True).clamp(min=torch.finfo(relevance.dtype).tiny)
+        # r / Σ r by the logarithms of r: training may drive every r of a row so low that their sum vanishes.
+        log_relevance = F.logsigmoid(self.output(F.gelu(self.hidden(hidden)))).squeeze(2)
+        return _softmax(log_relevance, token_mask)
 
 
 class AttentionTokenWeightPredictor(nn.Module):
@@ -74,11 +73,15 @@ class AttentionTokenWeightPredictor(nn.Module):
         ]
         attention = (heads[0] @ heads[1].transpose(2, 3) * heads[0].shape[-1] ** -0.5).sum(dim=1)
         logits = self.mix(F.pad(attention, (0, 0, 0, missing)).transpose(1, 2)).squeeze(2)
-        if token_mask is not None:
-            # A finite floor, so that an item that is all padding gives no NaN.
-            logits = logits.masked_fill(token_mask <= 0, torch.finfo(logits.dtype).min)
-        weights = logits.softmax(dim=1)
-        return weights if token_mask is None else weights * (token_mask > 0)
+        return _softmax(logits, token_mask)
+
+
+def _softmax(logits: torch.Tensor, token_mask: torch.Tensor | None) -> torch.Tensor:
+    """Softmax `(B, N)` over real tokens; padding gets 0, also where an item is all padding."""
+    if token_mask is None:
+        return logits.softmax(dim=1)
+    floored = logits.masked_fill(token_mask <= 0, torch.finfo(logits.dtype).min)
+    return floored.softmax(dim=1) * (token_mask > 0)
 
 
 def adaptive_mask(weights: torch.Tensor, threshold: float = 0.6) -> torch.Tensor:

@@ -44,6 +44,13 @@ def random_inputs(rows: int, seed: int = 0, words: int = 8, frames: int = 2, siz
     }
 
 
+def with_wrong_texts(inputs: dict, count: int) -> dict:
+    """The inputs with `count` further texts that belong to no video."""
+    more = random_inputs(count, seed=9)
+    texts = ("input_ids", "attention_mask", "word_weights")
+    return inputs | {name: torch.cat([inputs[name], more[name]]) for name in texts}
+
+
 def gradients(model) -> dict[str, torch.Tensor]:
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from accelerate import Accelerator
-from training_parts import gradients, random_inputs, tiny_model
+from training_parts import gradients, random_inputs, tiny_model, with_wrong_texts
 
 from dmae.training.distributed import average_gradients, gather_features
 from dmae.training.grad_cache import cached_backward
@@ -24,12 +24,21 @@ CASES = {
         "learn_logit_scale": True,
     },
 }
-ROWS = {"even": 6, "uneven": 7}
+# How many pairs there are, and how many texts besides that belong to no video.
+ROWS = {"even": (6, 0), "uneven": (7, 0), "wrong texts": (7, 3)}
+
+
+def make_inputs(pairs: int, wrong: int) -> dict:
+    return with_wrong_texts(random_inputs(pairs, seed=3), wrong)
 
 
 def share(inputs: dict, rank: int, processes: int) -> dict:
-    rows = torch.from_numpy(np.array_split(np.arange(len(inputs["input_ids"])), processes)[rank])
-    mine = {name: value[rows] for name, value in inputs.items()}
+    pairs, texts = (len(inputs[name]) for name in ("pixel_values_videos", "input_ids"))
+    rows = np.array_split(np.arange(pairs), processes)[rank]
+    wrong = np.array_split(np.arange(pairs, texts), processes)[rank]
+    mine = {
+        name: value[np.concatenate([rows, wrong]) if len(value) > pairs else rows] for name, value in inputs.items()
+    }
     longest = int(mine["attention_mask"].sum(dim=1).max())
     cut = ("input_ids", "attention_mask", "word_weights")  # as the collator does: each process has its own length
     return {name: value[:, :longest] if name in cut else value for name, value in mine.items()}
@@ -39,10 +48,10 @@ def main(result: Path) -> None:
     accelerator = Accelerator(cpu=True)
     found = {"processes": dist.get_world_size()}
     for case, options in CASES.items():
-        for size, rows in ROWS.items():
+        for size, counts in ROWS.items():
             model = accelerator.prepare(tiny_model(**options)[0])
             assert type(model).__name__ == "DistributedDataParallel"
-            mine = share(random_inputs(rows, seed=3), accelerator.process_index, accelerator.num_processes)
+            mine = share(make_inputs(*counts), accelerator.process_index, accelerator.num_processes)
             output = model(**mine, gather=gather_features, return_loss=True)
             accelerator.backward(output.loss)
             found[case, size] = output.loss.item(), gradients(model.module)

@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 from dmae.modeling import DmaeProcessor
 
 from .batching import Pair
+from .caption_edits import CaptionEditor
 from .corpora import VideoSample
 from .frame_source import Normalizer
 from .word_dropping import WordDropper
@@ -19,7 +20,8 @@ from .word_dropping import WordDropper
 class PairBatch:
     """One process's share of a batch.
 
-    inputs: arguments of `DmaeModel.forward`, one row a pair; `pixel_values_videos` still as bytes.
+    inputs: arguments of `DmaeModel.forward`, one row a pair; `pixel_values_videos` still as bytes. Further rows of
+        the texts are wrong captions.
     video_ids, captions: of each row.
     """
 
@@ -32,24 +34,36 @@ class PairBatch:
 
 
 class PairDataset(Dataset):
-    """Item `Pair(video, caption, epoch)` is `(sample, caption as shown in that epoch, frames or None)`.
+    """Item `Pair(video, caption, epoch)` is `(sample, caption as shown in that epoch, frames or None)`, with a wrong
+    caption or None after them where there is an editor.
 
     Args:
         samples: the corpus.
         frames: a `FrameReader` or `FrameMemory` of it.
         word_dropper: drops words from captions where given.
-        seed: with the pair, decides which words are dropped.
+        editor: makes wrong captions where given.
+        seed: with the pair, decides which words are dropped or replaced.
     """
 
-    def __init__(self, samples: Sequence[VideoSample], frames, word_dropper: WordDropper | None = None, seed: int = 0):
-        self.samples, self.frames, self.word_dropper, self.seed = samples, frames, word_dropper, seed
+    def __init__(
+        self,
+        samples: Sequence[VideoSample],
+        frames,
+        word_dropper: WordDropper | None = None,
+        editor: CaptionEditor | None = None,
+        seed: int = 0,
+    ):
+        self.samples, self.frames, self.seed = samples, frames, seed
+        self.word_dropper, self.editor = word_dropper, editor
 
-    def __getitem__(self, pair: Pair) -> tuple[VideoSample, str, tuple | None]:
+    def __getitem__(self, pair: Pair) -> tuple:
         sample = self.samples[pair.video]
         caption = sample.captions[pair.caption]
+        rng = random.Random(f"{self.seed} {tuple(pair)}")
         if self.word_dropper is not None:
-            caption = self.word_dropper.drop(pair.video, caption, random.Random(f"{self.seed} {tuple(pair)}"))
-        return sample, caption, self.frames[pair.video]
+            caption = self.word_dropper.drop(pair.video, caption, rng)
+        wrong = (self.editor.edit(pair.video, caption, rng),) if self.editor is not None else ()
+        return sample, caption, self.frames[pair.video], *wrong
 
 
 class Collator:
@@ -68,14 +82,15 @@ class Collator:
         self.processor, self.fixed_length = processor, fixed_length
         self.encoded: dict[str, dict[str, torch.Tensor]] = {}
 
-    def __call__(self, rows: Sequence[tuple[VideoSample, str, tuple | None]]) -> PairBatch:
+    def __call__(self, rows: Sequence[tuple]) -> PairBatch:
         rows = [row for row in rows if row[2] is not None]
-        captions = [caption for _, caption, _ in rows]
-        inputs = self.encode(captions)
+        captions = [row[1] for row in rows]
+        wrong = [caption for row in rows for caption in row[3:] if caption is not None]
+        inputs = self.encode(captions + wrong)
         if rows:
-            inputs["pixel_values_videos"] = torch.stack([frames for _, _, (frames, _) in rows])
-            inputs["frame_mask"] = torch.stack([mask for _, _, (_, mask) in rows])
-        return PairBatch(inputs, [sample.video_id for sample, _, _ in rows], captions)
+            inputs["pixel_values_videos"] = torch.stack([row[2][0] for row in rows])
+            inputs["frame_mask"] = torch.stack([row[2][1] for row in rows])
+        return PairBatch(inputs, [row[0].video_id for row in rows], captions)
 
     def encode(self, captions: Sequence[str]) -> dict[str, torch.Tensor]:
         """`input_ids`, `attention_mask`, `word_weights`, each (captions, tokens)."""

@@ -48,6 +48,7 @@ class TrainConfig:
     drop_last: bool = False  # leave out an epoch's last batch where it is smaller
     epoch_over: Literal["captions", "videos"] = "captions"  # an epoch shows every caption, or every video once
     word_dropping: bool = True  # the method's random dropping of uninformative words
+    caption_edits: bool = False  # beyond the paper: a wrong copy of each caption as one more negative of the videos
     # Optimisation
     epochs: int = 5
     max_steps: int | None = None  # optimizer steps, instead of epochs

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from dmae.modeling import DmaeProcessor, DmaeVideoProcessor
 
 from .batching import PairBatchSampler, unique_batches
+from .caption_edits import CaptionEditor
 from .collation import Collator, PairBatch, PairDataset
 from .config import ConfigError, TrainConfig
 from .corpora import CorpusError, load_samples
@@ -62,9 +63,11 @@ class CorpusBatches:
         )
         show = config.progress and accelerator.is_main_process
         self.frames = make_frames(samples, collate.processor.video_processor, config, show)
-        dropper = WordDropper([sample.captions for sample in samples]) if config.word_dropping else None
+        captions = [sample.captions for sample in samples]
+        dropper = WordDropper(captions) if config.word_dropping else None
+        editor = CaptionEditor(captions) if config.caption_edits else None
         self.loader = DataLoader(
-            PairDataset(samples, self.frames, dropper, config.seed),
+            PairDataset(samples, self.frames, dropper, editor, config.seed),
             batch_sampler=self.sampler,
             collate_fn=collate,
             num_workers=0 if isinstance(self.frames, FrameMemory) else config.num_workers,
@@ -117,8 +120,9 @@ class StreamBatches:
         self.collate, self.config = collate, config
         self.share = config.batch_size // num_processes
         self.num_videos = None
-        if config.word_dropping:
-            logger.warning("word_dropping has no effect on a stream: word weights need the whole corpus")
+        for name in ("word_dropping", "caption_edits"):
+            if getattr(config, name):
+                logger.warning("%s has no effect on a stream: it needs the whole corpus", name)
 
     def epoch(self, epoch: int, start: int) -> Iterator[PairBatch]:
         """The batches from number `start` on; those before are passed over without decoding."""

@@ -9,7 +9,7 @@ from dmae.modeling import TextFeatures, VideoFeatures
 
 def gather_features(text: TextFeatures, video: VideoFeatures) -> tuple[TextFeatures, VideoFeatures]:
     """The rows of all processes in the order of their ranks, `(sum of A, …)` and `(sum of B, …)`; pass it to
-    `DmaeModel.forward(gather=…)`.
+    `DmaeModel.forward(gather=…)`. Texts that belong to no video (those beyond the B-th of a process) come last.
 
     Processes may hold different numbers of rows, tokens and frames: tokens and frames are padded with weight 0, which
     changes no score. Every process then computes the loss of the whole batch, and the average that DDP and FSDP take
@@ -17,8 +17,12 @@ def gather_features(text: TextFeatures, video: VideoFeatures) -> tuple[TextFeatu
     """
     if not _several():
         return text, video
-    gathered = gather_with_gradient(*text, *video)
-    return TextFeatures(*gathered[:3]), VideoFeatures(*gathered[3:])
+    blocks = _gather_blocks(*text, *video)
+    counts = [len(block) for block in blocks[-1]]
+    texts = (
+        torch.cat([b[:n] for b, n in zip(part, counts)] + [b[n:] for b, n in zip(part, counts)]) for part in blocks[:3]
+    )
+    return TextFeatures(*texts), VideoFeatures(*map(torch.cat, blocks[3:]))
 
 
 def gather_with_gradient(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -26,6 +30,11 @@ def gather_with_gradient(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
 
     N and the sizes of the other dimensions may differ between processes; shorter ones are padded with zeros.
     """
+    return tuple(map(torch.cat, _gather_blocks(*tensors)))
+
+
+def _gather_blocks(*tensors: torch.Tensor) -> list[list[torch.Tensor]]:
+    """Each of the tensors as every process has it, in the order of their ranks."""
     sizes = [size for tensor in tensors for size in tensor.shape]
     everyone = _all_gather(torch.tensor(sizes, device=tensors[0].device))
     everyone = torch.stack(everyone).tolist()
@@ -44,9 +53,9 @@ def gather_with_gradient(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
     for tensor, shape, counts in zip(tensors, shapes, rows):
         length = torch.Size(shape).numel()
         blocks = flat[:, start : start + length].unflatten(1, shape).to(tensor.dtype)
-        gathered.append(torch.cat([block[:count] for block, count in zip(blocks, counts)]))
+        gathered.append([block[:count] for block, count in zip(blocks, counts)])
         start += length
-    return tuple(gathered)
+    return gathered
 
 
 class _GatherRows(torch.autograd.Function):

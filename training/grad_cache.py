@@ -26,8 +26,8 @@ def cached_backward(
 
     Args:
         model: a DmaeModel, bare or wrapped. Under DDP call this inside `no_sync` and average the gradients after it.
-        inputs: keyword arguments of its forward, each with one row a pair.
-        micro_batch_size: rows of one piece.
+        inputs: keyword arguments of its forward, each with one row a video or one row a text.
+        micro_batch_size: videos of one piece, at most; texts are cut into as many pieces.
         prepare: turns a piece into what forward takes, for example moves it to the device.
         gather: as in `DmaeModel.forward`.
         backward: runs the backward of the loss, for example `accelerator.backward`.
@@ -48,7 +48,7 @@ def cached_backward(
     output = model(text_features=text, video_features=video, gather=gather, return_loss=True)
     backward(output.loss * scale)
 
-    gradients = zip(*(_split(leaf, micro_batch_size) for leaf in (*text, *video)))
+    gradients = zip(*(_gradient(leaf).tensor_split(len(random_states)) for leaf in (*text, *video)))
     for piece, state, wanted in zip(_pieces(inputs, micro_batch_size), random_states, gradients):
         _set_random_state(state)
         again = model(**prepare(piece), return_logits=False)
@@ -60,18 +60,17 @@ def cached_backward(
 
 
 def _pieces(inputs: dict[str, torch.Tensor], size: int) -> Iterator[dict[str, torch.Tensor]]:
-    rows = len(next(iter(inputs.values())))
-    for start in range(0, rows, size):
-        yield {name: value[start : start + size] for name, value in inputs.items()}
+    count = -(-min(map(len, inputs.values())) // size)
+    for piece in zip(*(value.tensor_split(count) for value in inputs.values())):
+        yield dict(zip(inputs, piece))
 
 
 def _leaves(kind: type, pieces: list) -> tuple:
     return kind(*(torch.cat(parts).requires_grad_() for parts in zip(*pieces)))
 
 
-def _split(leaf: torch.Tensor, size: int) -> tuple[torch.Tensor, ...]:
-    gradient = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
-    return gradient.split(size)
+def _gradient(leaf: torch.Tensor) -> torch.Tensor:
+    return torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
 
 
 def _random_state() -> tuple:

@@ -100,6 +100,9 @@ def new_model(
             **config,
         )
     )
+    # As large as the patches that they are added to. CLIP's are a twentieth of that, and what a picture shows is then
+    # learned without where it shows it, which motion is made of.
+    torch.nn.init.normal_(model.vision_model.embeddings.position_embedding.weight, std=0.5)
     video_processor = DmaeVideoProcessor(
         size={"shortest_edge": image_size},
         crop_size={"height": image_size, "width": image_size},

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 MAX_DROPPABLE = 5
 WEIGHT_LIMIT = 0.1
 
-_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 
 
 class WordDropper:
@@ -39,7 +39,7 @@ class WordDropper:
 
     def drop(self, video: int, caption: str, rng: random.Random) -> str:
         """`caption` of video number `video` without a random selection of its droppable words, at most half of all."""
-        matches = list(_WORD.finditer(caption))
+        matches = list(WORD.finditer(caption))
         candidates = [match for match in matches if match.group().lower() in self.droppable[video]]
         most = min(len(candidates), len(matches) // 2)
         dropped = rng.sample(candidates, rng.randint(0, most))
@@ -54,7 +54,7 @@ class WordDropper:
 
 
 def words_of(text: str) -> list[str]:
-    return _WORD.findall(text.lower())
+    return WORD.findall(text.lower())
 
 
 def tf_idf(count: Counter, idf: dict[str, float]) -> dict[str, float]:

@@ -77,3 +77,33 @@ def test_learned_scale_gets_a_gradient_and_one_pair_costs_nothing():
 def test_only_square_matrices(loss, shape):
     with pytest.raises(ValueError, match="square matrix"):
         loss(torch.zeros(shape))
+
+
+@given(st.integers(0, 2**31), st.floats(0, 0.2))
+@settings(max_examples=30, deadline=None)
+def test_wrong_texts_are_negatives_of_every_video(seed, margin):
+    rng = torch.Generator().manual_seed(seed)
+    s, wrong = (torch.rand(n, 5, generator=rng, dtype=torch.float64) for n in (5, 3))
+    to_text = torch.cat([s, wrong]).t().mul(20).log_softmax(dim=1)
+    to_video = s.mul(20).log_softmax(dim=1)
+    expected = -(to_text.diagonal().mean() + to_video.diagonal().mean()) / 2
+    torch.testing.assert_close(info_nce_loss(s, 20, wrong_texts=wrong), expected)
+
+    hard = [(j, i) for i in range(8) for j in range(5) if i != j]
+
+    def is_hard(j, i):
+        score = torch.cat([s, wrong])[i, j] + margin
+        return score > s[j, j] or (i < 5 and score > s[i, i])
+
+    of_texts = [-torch.log1p(-to_text[j, i].exp()) for j, i in hard if is_hard(j, i)]
+    of_videos = [-torch.log1p(-to_video[i, j].exp()) for j, i in hard if i < 5 and is_hard(j, i)]
+    penalty = sum(torch.stack(terms).mean() if terms else 0 for terms in (of_texts, of_videos)) / 2
+    torch.testing.assert_close(negnce_loss(s, 20, margin, 0.5, wrong_texts=wrong), expected + 0.5 * penalty)
+
+
+@pytest.mark.parametrize("loss", [info_nce_loss, negnce_loss])
+def test_wrong_texts_of_other_videos(loss):
+    s = torch.rand(3, 3)
+    assert loss(s, wrong_texts=torch.empty(0, 3)) == loss(s)
+    with pytest.raises(ValueError, match=r"wrong_texts must be \(texts, 3\)"):
+        loss(s, wrong_texts=torch.rand(2, 4))

@@ -120,3 +120,19 @@ def test_bad_input_is_named():
         partial_order_loss(sentence, words.double(), frames, *heads)
     with pytest.raises(ValueError, match="threshold"):
         adaptive_mask(torch.ones(1, 2) / 2, 1.5)
+
+
+@pytest.mark.parametrize("depth", [-30.0, -85.0, -90.0, -95.0, -100.0, -1000.0])
+def test_weights_of_tokens_that_are_all_irrelevant_keep_a_finite_gradient(depth):
+    """In a run with the paper's margin, every relevance of a row sank to what float32 can hardly hold."""
+    torch.manual_seed(0)
+    predictor = TokenWeightPredictor(2, 3, 8)
+    torch.nn.init.zeros_(predictor.hidden.weight)
+    queries, tokens = torch.randn(4, 2, 8), torch.randn(4, 3, 8).requires_grad_()
+    predictor.hidden.register_forward_hook(lambda *_: torch.full((4, 3, 4), -depth) + tokens[:, :, :4])
+    torch.nn.init.constant_(predictor.output.weight, -0.25)
+    weights = predictor(queries, tokens, torch.tensor([1.0, 1, 0]).expand(4, 3))
+    (weights * torch.arange(3)).sum().backward()
+    torch.testing.assert_close(weights.sum(dim=1), torch.ones(4))
+    assert not weights[:, 2].any()
+    assert tokens.grad.isfinite().all() and tokens.grad.any()

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from training_parts import WORDS, tiny_model
 
 from dmae.training.batching import Pair, PairBatchSampler, unique_batches
+from dmae.training.caption_edits import CaptionEditor
 from dmae.training.collation import Collator, PairDataset, to_device
 from dmae.training.corpora import VideoSample
 from dmae.training.frame_source import Normalizer
@@ -140,6 +141,19 @@ def test_words_dropped_depend_on_seed_epoch_and_pair_alone():
         return [PairDataset(samples, Frames(), dropper, seed=3)[Pair(i, 0, epoch)][1] for i in range(4)]
 
     assert captions(0) == captions(0) and len({*captions(0), *captions(1), *captions(2)}) > 2
+
+
+def test_wrong_captions_follow_the_right_ones(processor):
+    captions = [("red left",), ("green left",), ("blue left",)]
+    samples = [VideoSample(f"v{n}", f"{n}.mp4", texts) for n, texts in enumerate(captions)]
+    frames = {n: (torch.zeros(2, 3, 32, 32, dtype=torch.uint8), torch.ones(2)) for n in range(3)}
+    dataset = PairDataset(samples, frames, editor=CaptionEditor(captions), seed=5)
+    rows = [dataset[Pair(n, 0, 0)] for n in range(3)]
+    batch = Collator(processor)(rows)
+    assert len(batch) == 3 == len(batch.inputs["pixel_values_videos"]) and batch.captions == [t[0] for t in captions]
+    expected = Collator(processor).encode([*batch.captions, *(row[3] for row in rows)])
+    assert batch.inputs["input_ids"].equal(expected["input_ids"]) and len(expected["input_ids"]) == 6
+    assert all(row[3].split()[1] == "left" and row[3] != row[1] for row in rows)
 
 
 def test_bytes_become_the_processors_floats(processor):

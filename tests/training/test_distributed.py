@@ -9,13 +9,12 @@ from training_parts import (
     gradients,
     launch,
     loss_curve,
-    random_inputs,
     relative_difference,
     save_tiny_model,
     tiny_model,
     write_corpus,
 )
-from two_process_step import CASES, ROWS
+from two_process_step import CASES, ROWS, make_inputs
 
 from dmae.modeling import TextFeatures, VideoFeatures, load_pretrained
 from dmae.training.config import TrainConfig, save_config
@@ -41,9 +40,9 @@ def two_processes(tmp_path_factory):
 def one_process():
     found = {}
     for case, options in CASES.items():
-        for size, rows in ROWS.items():
+        for size, counts in ROWS.items():
             model = tiny_model(**options)[0]
-            output = model(**random_inputs(rows, seed=3), return_loss=True)
+            output = model(**make_inputs(*counts), return_loss=True)
             output.loss.backward()
             found[case, size] = output.loss.item(), gradients(model)
     return found

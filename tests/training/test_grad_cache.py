@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from training_parts import gradients, random_inputs, relative_difference, tiny_model
+from training_parts import gradients, random_inputs, relative_difference, tiny_model, with_wrong_texts
 from two_process_step import CASES
 
 from dmae.modeling import TextFeatures, VideoFeatures
@@ -21,6 +21,17 @@ def test_gradients_are_those_of_the_whole_batch(case, size):
     output = cached_backward(model, inputs, size, scale=0.5)
     assert output.loss.item() == pytest.approx(expected.loss.item(), abs=1e-9)
     assert not output.loss.requires_grad
+    assert relative_difference(gradients(model), theirs) < 1e-6
+
+
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_texts_of_no_video_come_along(size):
+    model, inputs = tiny_model()[0], with_wrong_texts(random_inputs(5, seed=1), 3)
+    expected = model(**inputs, return_loss=True)
+    expected.loss.backward()
+    theirs = gradients(model)
+    model.zero_grad()
+    assert cached_backward(model, inputs, size).loss.item() == pytest.approx(expected.loss.item(), abs=1e-9)
     assert relative_difference(gradients(model), theirs) < 1e-6
 
 

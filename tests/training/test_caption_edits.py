@@ -1,0 +1,75 @@
+"""Wrong captions made from right ones."""
+
+import random
+
+import pytest
+
+from dmae.training.caption_edits import CaptionEditor, exchange_events
+from dmae.training.synthetic_captions import describe
+from dmae.training.synthetic_scenes import COLOURS, SHAPES, sample_scenes
+from dmae.training.word_dropping import words_of
+
+CAPTIONS = [
+    ("a big red star moves left", "a large red star goes left"),
+    ("a big blue star moves right", "a large blue star goes right"),
+    ("a small red ring moves right", "a tiny red ring goes right"),
+    ("a small blue ring moves left", "a tiny blue ring goes left"),
+    ("a big green ring moves left", "a large green ring goes left"),
+    ("a small green star moves right", "a tiny green star goes right"),
+]
+
+
+def test_replacements_are_words_of_the_same_place_that_are_no_synonyms():
+    replacements = CaptionEditor(CAPTIONS).replacements
+    assert replacements["red"] == ["blue"]  # "green" never stands where it does
+    assert replacements["star"] == ["ring"] and replacements["left"] == ["right"]
+    assert "large" not in replacements["big"] and "goes" not in replacements.get("moves", ())
+
+
+def test_an_edit_changes_one_word_to_one_that_no_caption_of_the_video_uses():
+    editor = CaptionEditor(CAPTIONS)
+    for video, texts in enumerate(CAPTIONS):
+        used = {word for text in texts for word in words_of(text)}
+        seen = set()
+        for seed in range(50):
+            wrong = editor.edit(video, texts[0], random.Random(seed))
+            assert wrong == editor.edit(video, texts[0], random.Random(seed))
+            (new,) = [ours for ours, theirs in zip(words_of(wrong), words_of(texts[0])) if ours != theirs]
+            assert new not in used
+            seen.add(wrong)
+        assert len(seen) > 3
+
+
+@pytest.mark.parametrize(
+    ("caption", "expected"),
+    [
+        ("a dog barks, then a cat runs", "a cat runs, then a dog barks"),
+        ("first a dog barks and then a cat runs", "first a cat runs and then a dog barks"),
+        ("a dog barks before a cat runs", "a cat runs before a dog barks"),
+        ("a dog barks, followed by a cat", "a cat, followed by a dog barks"),
+        ("a dog barks while a cat runs", None),
+        ("a dog barks, then runs, then sleeps", None),
+    ],
+)
+def test_two_events_are_exchanged(caption, expected):
+    assert exchange_events(caption) == expected
+    editor = CaptionEditor([[caption], ["something else"]], exchange_share=1.0)
+    assert editor.edit(0, caption, random.Random(0)) == expected
+
+
+def test_nothing_to_replace_gives_nothing():
+    assert CaptionEditor([["hello"], ["world and more"]]).edit(0, "hello", random.Random(0)) is None
+
+
+def test_synonyms_of_the_synthetic_corpus_are_found_out():
+    rng = random.Random(0)
+    captions = [describe(scene, 5, rng)["captions"] for scene in sample_scenes("train", 1000, rng)]
+    editor = CaptionEditor(captions)
+    for group in (["big", "large"], ["small", "tiny"], ["up", "rises"], ["moves", "goes", "slides"], ["while", "as"]):
+        for word in group:
+            assert not set(group) & set(editor.replacements.get(word, ()))
+    assert set(editor.replacements["red"]) == set(COLOURS) - {"red"}
+    assert set(editor.replacements["ring"]) == set(SHAPES) - {"ring"}
+    assert {"sinks", "rests"} <= set(editor.replacements["rises"])
+    edits = [editor.edit(video, texts[0], random.Random(video)) for video, texts in enumerate(captions)]
+    assert all(edit is not None and edit not in texts for edit, texts in zip(edits, captions))
