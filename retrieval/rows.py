@@ -56,9 +56,11 @@ def make_rows(
     times = _check_times(frame_times, weights)
     files = [VideoFile()] * len(ids) if files is None else list(files)
     user = Metadata(ids, metadata)
-    if settings.merge_above is not None:
-        embeds, weights, times = merge_frames(embeds, weights, times, settings.merge_above)
-    columns = _frame_columns(settings, embeds, weights, times)
+    if settings.merge_above is None:
+        attention = nearest_frames(embeds, weights)
+    else:
+        embeds, weights, times, *attention = merge_frames(embeds, weights, times, settings.merge_above)
+    columns = _frame_columns(settings, embeds, weights, times, *attention)
     columns |= {
         key: [getattr(file, key) for file in files] for key in ("content_hash", "file_size", "modified", "thumbnail")
     }
@@ -134,11 +136,10 @@ def pool_frames(embeds: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     return torch.einsum("bf,bfd->bd", weights / weights.sum(1, keepdim=True), embeds * (weights > 0)[..., None])
 
 
-def _frame_columns(settings: IndexSettings, embeds, weights, times) -> dict:
+def _frame_columns(settings: IndexSettings, embeds, weights, times, nearest, gains) -> dict:
     """Columns with one entry a real frame, as Arrow lists."""
     real = weights > 0
     counts = real.sum(1)
-    nearest, gains = nearest_frames(embeds, weights)
     position = real.cumsum(1) - 1  # of a padded position among the real ones
     dtype = getattr(torch, settings.dtype)
     frames, scales = quantise(embeds[real]) if dtype == torch.int8 else (embeds[real].to(dtype), torch.empty(0))

@@ -184,15 +184,27 @@ def test_a_vector_index_takes_over_beyond_the_limit(corpus, tmp_path):
 def test_merged_frames_keep_averages_and_shrink(corpus, tmp_path):
     frame_embeds, mask = videos(300, frames=6, dim=DIM, spread=0.0)
     frame_embeds[:, 3:] = frame_embeds[:, :1].roll(1, dims=0)  # two shots a video
-    merged, weights, times = merge_frames(frame_embeds, mask, torch.arange(6.0).expand(300, 6), above=0.95)
+    seconds = torch.arange(6.0).expand(300, 6)
+    merged, weights, times, nearest, gains = merge_frames(frame_embeds, mask, seconds, above=0.95)
     assert merged.shape[1] == 2 and weights[1].tolist() == [3, 3] and times[1].tolist() == [1, 4]
     queries = texts(frame_embeds, 4)
     index = make_index(tmp_path / "i", frame_embeds, mask, merge_above=0.95)
     index.prepare()
     assert len(index._searcher.source.resident.frames._weights) <= 600
-    _, positions = exhaustive(queries, frame_embeds, mask, visual_attention=False)
-    index._searcher.options = ScoreOptions(visual_attention=False)
-    assert overlap(index.search_embeddings(*queries, k=10), positions) == 1.0
+    assert nearest[1].tolist() == [0, 1] and gains[1].tolist() == pytest.approx([1, 1])  # a run stands for itself
+    for visual in (True, False):
+        _, positions = exhaustive(queries, frame_embeds, mask, visual_attention=visual)
+        index._searcher.options = ScoreOptions(visual_attention=visual)
+        assert overlap(index.search_embeddings(*queries, k=10), positions) == 1.0
+
+
+def test_a_frame_outside_any_run_keeps_its_own_nearest(tmp_path):
+    one, other = torch.eye(4)[0], torch.eye(4)[1]
+    video = torch.stack([one, one, torch.nn.functional.normalize(one + other, dim=0), torch.zeros(4)])[None]
+    mask = torch.tensor([[1.0, 1, 1, 0]])
+    _, weights, times, nearest, gains = merge_frames(video, mask, None, above=0.9)
+    assert times is None and weights.tolist() == [[2, 1]]
+    assert nearest.tolist() == [[0, 0]] and gains[0].tolist() == pytest.approx([1, 0.5**0.5])
 
 
 def test_a_text_without_words_scores_as_the_reference_does():
