@@ -39,6 +39,10 @@ ROWS = (
     "tpm_linear",
     "tpm_attention",
     "paper",
+    "paper_margin",
+    "paper_scale",
+    "recommended",
+    "caption_edits",
 )
 HARD = "hard_negative_accuracy"
 COLUMNS = {

@@ -120,16 +120,22 @@ def measure_step(options: argparse.Namespace) -> None:
 
 
 def operations(options: argparse.Namespace) -> float:
-    """Floating-point operations of the towers: 2 a weight and token forward, twice that backward, and attention."""
+    """Floating-point operations of a step in the towers: the backward takes twice the forward's."""
+    return 3 * options.batch * sum(tower_operations(options))
+
+
+def tower_operations(options: argparse.Namespace) -> tuple[float, float]:
+    """Floating-point operations of a video's and a text's forward: 2 a weight and token, and attention."""
     patches = (224 // options.patch) ** 2 + 1
     vision = 12 * (12 * 768**2 * patches + 2 * patches**2 * 768)
     text = 12 * (12 * 512**2 * options.words + 2 * options.words**2 * 512)
-    return 6 * options.batch * (options.frames * vision + text)
+    return 2 * options.frames * vision, 2 * text
 
 
-def matrix_rate(device) -> float:
-    left, right = (torch.randn(8192, 8192, device=device, dtype=torch.bfloat16) for _ in range(2))
-    return 2 * 8192**3 / seconds(lambda: left @ right, 10, device)
+def matrix_rate(device, dtype=torch.bfloat16) -> float:
+    size = 8192 if device.type == "cuda" else 2048
+    left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+    return 2 * size**3 / seconds(lambda: left @ right, 10, device)
 
 
 def measure_memory(options: argparse.Namespace) -> None:
@@ -146,9 +152,11 @@ def measure_memory(options: argparse.Namespace) -> None:
 
 
 def peak_of(options: argparse.Namespace) -> None:
-    """Peak memory above the model and the inputs, in MB, of one forward and backward."""
+    """Peak memory above model, gradients and inputs, in MB, of one forward and backward."""
     rows, piece = options.peak_of
     model = make_model(options)
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)  # there from the second batch on, either way
     # The inputs are the same frames again and again: their memory is not what is measured.
     inputs = {name: value.expand(rows, *value.shape[1:]) for name, value in make_inputs(options, 1, "cpu").items()}
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
