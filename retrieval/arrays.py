@@ -59,9 +59,9 @@ class VectorArray(GrowingArray):
         vectors = self.rows.index_select(0, positions).float()
         return vectors if self._scales is None else vectors.mul_(self._scales.rows[positions][:, None])
 
-    def multiply(self, vectors: torch.Tensor) -> torch.Tensor:
-        """`(A, N)` dot products with `(A, D)` vectors."""
-        return multiply(self.rows, vectors, None if self._scales is None else self._scales.rows)
+    def multiply(self, vectors: torch.Tensor, part: slice = slice(None)) -> torch.Tensor:
+        """`(A, N)` dot products with `(A, D)` vectors, of all or of a part."""
+        return multiply(self.rows[part], vectors, None if self._scales is None else self._scales.rows[part])
 
     @property
     def nbytes(self) -> int:

@@ -6,6 +6,8 @@ the sentence is compared with every frame instead. `benchmarks/search.py` measur
 former and, with `--unrelated`, the latter.
 """
 
+from collections.abc import Callable
+
 import torch
 
 from dmae.modeling.features import TextFeatures
@@ -14,6 +16,7 @@ from .arrays import VectorArray
 from .scoring import ScoreOptions
 
 COHERENT = 0.65
+BLOCK = 4_000_000  # scores at a time: more, and each batch of queries asks the system for new memory
 
 
 def query_vectors(queries: TextFeatures, options: ScoreOptions) -> torch.Tensor:
@@ -34,7 +37,8 @@ def best_by_pooled(
     Returns:
         scores and positions, `(A, C)` each, best first.
     """
-    return _best(pooled.multiply(query_vectors(queries, options)), allowed, count)
+    vectors = query_vectors(queries, options)
+    return _best(lambda part: pooled.multiply(vectors, part), len(vectors), allowed, count)
 
 
 def best_by_frames(queries: TextFeatures, pooled, frames, allowed: torch.Tensor, count: int, options: ScoreOptions):
@@ -44,7 +48,7 @@ def best_by_frames(queries: TextFeatures, pooled, frames, allowed: torch.Tensor,
     scores = gain * best + mean
     if options.textual_attention:
         scores += (1 + gain) * pooled.multiply(_mean_words(queries))
-    return _best(scores, allowed, count)
+    return _best(lambda part: scores[:, part], len(scores), allowed, count)
 
 
 def _mean_words(queries: TextFeatures) -> torch.Tensor:
@@ -52,8 +56,16 @@ def _mean_words(queries: TextFeatures) -> torch.Tensor:
     return torch.einsum("at,atd->ad", weights.float(), queries.word_embeds.float())
 
 
-def _best(scores: torch.Tensor, allowed: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    available = int(allowed.sum())
-    if available < len(allowed):
-        scores = scores.masked_fill_(~allowed, -torch.inf)
-    return tuple(scores.topk(min(count, available), dim=1))
+def _best(scores_of: Callable[[slice], torch.Tensor], queries: int, allowed: torch.Tensor, count: int):
+    """The `count` best of all videos from the best of each block."""
+    blocks, size = [], BLOCK // queries
+    for start in range(0, max(len(allowed), 1), size):
+        part = slice(start, start + size)
+        scores = scores_of(part)
+        if not allowed[part].all():
+            scores = scores.masked_fill(~allowed[part], -torch.inf)
+        best = scores.topk(min(count, scores.shape[1]), dim=1)
+        blocks.append((best.values, best.indices + start))
+    scores, positions = (torch.cat(parts, dim=1) for parts in zip(*blocks))
+    best = scores.topk(min(count, int(allowed.sum())), dim=1)
+    return best.values, positions.gather(1, best.indices)

@@ -6,8 +6,9 @@ from embeddings import exhaustive, texts, videos
 from torch.nn.functional import normalize
 
 from dmae.modeling.features import TextFeatures
-from dmae.retrieval import SearchLimits, VideoIndex, dot_products, stage_two
+from dmae.retrieval import SearchLimits, VideoIndex, dot_products, stage_one, stage_two
 from dmae.retrieval.arrays import VectorArray
+from dmae.retrieval.scoring import ScoreOptions
 from dmae.retrieval.stage_two import least_promising
 
 
@@ -32,6 +33,21 @@ def test_dot_products_of_every_storage(dtype, error, fast_int8, queries, monkeyp
     assert float((products - expected).abs().max()) < error * float(vectors.norm(dim=1).max())
     positions = torch.tensor([4999, 0, 2000])
     torch.testing.assert_close(array[positions], rows[positions], atol=error, rtol=0)
+
+
+def test_the_best_of_blocks_are_the_best_of_all(monkeypatch):
+    monkeypatch.setattr(stage_one, "BLOCK", 3 * 64)
+    rows = torch.randn(1000, 16, generator=torch.Generator().manual_seed(0))
+    allowed = torch.rand(1000, generator=torch.Generator().manual_seed(1)) < 0.2
+    allowed[64:128] = False  # nothing of a whole block
+    pooled = VectorArray(16, torch.float32)
+    pooled.append(rows)
+    queries = TextFeatures(rows[:3], rows[:6].view(3, 2, 16), torch.zeros(3, 2))
+    for count in (10, 100, 900):
+        scores, positions = stage_one.best_by_pooled(queries, pooled, allowed, count, ScoreOptions())
+        expected = (rows[:3] @ rows.t()).masked_fill(~allowed, -torch.inf).topk(min(count, int(allowed.sum())))
+        torch.testing.assert_close(scores, expected.values)
+        assert torch.equal(positions, expected.indices)
 
 
 def test_what_follows_the_line_closely_rules_the_rest_out():
