@@ -42,6 +42,7 @@ ROWS = (
     "paper_margin",
     "paper_scale",
     "recommended",
+    "mask_crossing",
     "caption_edits",
 )
 HARD = "hard_negative_accuracy"
@@ -123,8 +124,9 @@ def masked(folder: str) -> None:
         real = (text.word_weights > 0).float()
         word_weights = model.word_predictor(video.frame_embeds, text.word_embeds, real)
         frame_weights = model.frame_predictor(text.sentence_embeds[:, None], video.frame_embeds, video.frame_mask)
-    words = real.bool() & ~adaptive_mask(word_weights, model.config.tpm_threshold)
-    frames = ~adaptive_mask(frame_weights, model.config.tpm_threshold)
+    threshold, crossing = model.config.tpm_threshold, model.config.tpm_mask_crossing
+    words = real.bool() & ~adaptive_mask(word_weights, threshold, crossing=crossing)
+    frames = ~adaptive_mask(frame_weights, threshold, crossing=crossing)
     print(f"masked: {words.sum() / real.sum():.0%} of words, {frames.float().mean():.0%} of frames")
     print("frames masked, by position:", " ".join(f"{share:.0%}" for share in frames.float().mean(dim=0)))
     tokens = processor.tokenizer.convert_ids_to_tokens(inputs["input_ids"].flatten().tolist())

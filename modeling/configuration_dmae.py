@@ -29,6 +29,8 @@ class DmaeConfig(PreTrainedConfig):
         learn_logit_scale (`bool`, defaults to `False`): train α (at most 100) instead of fixing it.
         tpm_predictor (`str`, *optional*, defaults to `"linear"`): `"linear"`, `"attention"`, or None for no TPM-CL.
         tpm_threshold (`float`, defaults to 0.6): τ, the share of token weight that is masked out.
+        tpm_mask_crossing (`bool`, defaults to `False`): also mask the token with which the share reaches τ, so that
+            at least one always is; the paper does not.
         tpm_margin (`float`, defaults to 0.6): μ, by how much the whole must beat the masked.
         tpm_weight (`float`, defaults to 1.0): weight of the partial-order loss in the total.
         tpm_heads (`int`, defaults to 8): heads of the attention predictor.
@@ -56,6 +58,7 @@ class DmaeConfig(PreTrainedConfig):
     learn_logit_scale: bool = False
     tpm_predictor: str | None = "linear"
     tpm_threshold: float = 0.6
+    tpm_mask_crossing: bool = False
     tpm_margin: float = 0.6
     tpm_weight: float = 1.0
     tpm_heads: int = 8

@@ -349,6 +349,7 @@ class DmaeModel(DmaePreTrainedModel):
             frame_mask=frame_mask,
             threshold=self.config.tpm_threshold,
             margin=self.config.tpm_margin,
+            mask_crossing=self.config.tpm_mask_crossing,
         )
 
 

@@ -84,12 +84,14 @@ def _softmax(logits: torch.Tensor, token_mask: torch.Tensor | None) -> torch.Ten
     return floored.softmax(dim=1) * (token_mask > 0)
 
 
-def adaptive_mask(weights: torch.Tensor, threshold: float = 0.6) -> torch.Tensor:
+def adaptive_mask(weights: torch.Tensor, threshold: float = 0.6, *, crossing: bool = False) -> torch.Tensor:
     """Keeps all but the most telling tokens: those whose weights, largest first, sum to less than `threshold`.
 
     Args:
         weights: `(B, N)`, rows sum to 1.
         threshold: τ in [0, 1].
+        crossing: also mask the token with which the sum reaches `threshold`. Without it (as in the paper) nothing is
+            masked where one token has that much weight alone, and a predictor that learns this makes the loss idle.
 
     Returns:
         bool `(B, N)`, True = kept.
@@ -101,7 +103,8 @@ def adaptive_mask(weights: torch.Tensor, threshold: float = 0.6) -> torch.Tensor
     if not 0 <= threshold <= 1:
         raise ValueError(f"threshold must lie in [0, 1], got {threshold}")
     ordered, order = weights.detach().sort(dim=1, descending=True, stable=True)
-    keep = ordered.cumsum(dim=1) >= threshold
+    total = ordered.cumsum(dim=1)
+    keep = (total - ordered if crossing else total) >= threshold
     return torch.empty_like(keep).scatter_(1, order, keep)
 
 
@@ -116,6 +119,7 @@ def partial_order_loss(
     frame_mask: torch.Tensor | None = None,
     threshold: float = 0.6,
     margin: float = 0.6,
+    mask_crossing: bool = False,
 ) -> torch.Tensor:
     """Ranks each pair above the same pair with its most telling tokens masked out.
 
@@ -125,6 +129,7 @@ def partial_order_loss(
         word_mask: `(B, T)` and frame_mask `(B, F)`, 0 = padding; None: none is padded.
         threshold: τ of `adaptive_mask`.
         margin: μ, by how much the whole must beat the masked.
+        mask_crossing: `crossing` of `adaptive_mask`.
 
     Returns:
         scalar: the sum of the three triplet terms of method.md.
@@ -147,9 +152,9 @@ def partial_order_loss(
     words = word_embeds * word_real[:, :, None]
     word_weights = word_predictor(frames, words, word_real)
     frame_weights = frame_predictor(sentence_embeds[:, None], frames, frame_real)
-    masked_frames = frames * adaptive_mask(frame_weights, threshold)[:, :, None]
+    masked_frames = frames * adaptive_mask(frame_weights, threshold, crossing=mask_crossing)[:, :, None]
     text = F.normalize((word_weights[:, :, None] * words).sum(dim=1), dim=-1)
-    kept_weights = word_weights * adaptive_mask(word_weights, threshold)
+    kept_weights = word_weights * adaptive_mask(word_weights, threshold, crossing=mask_crossing)
     masked_text = (kept_weights[:, :, None] * words).sum(dim=1)
 
     whole = _row_similarity(text, frames, frame_real)

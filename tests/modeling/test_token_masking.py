@@ -136,3 +136,13 @@ def test_weights_of_tokens_that_are_all_irrelevant_keep_a_finite_gradient(depth)
     torch.testing.assert_close(weights.sum(dim=1), torch.ones(4))
     assert not weights[:, 2].any()
     assert tokens.grad.isfinite().all() and tokens.grad.any()
+
+
+@given(st.integers(0, 2**31), st.floats(0.05, 0.95))
+@settings(max_examples=50, deadline=None)
+def test_the_crossing_token_is_masked_too_on_demand(seed, threshold):
+    weights = torch.rand(3, 6, generator=torch.Generator().manual_seed(seed)).pow(4)
+    weights = weights / weights.sum(dim=1, keepdim=True)
+    plain, crossing = adaptive_mask(weights, threshold), adaptive_mask(weights, threshold, crossing=True)
+    assert ((~crossing).sum(dim=1) == (~plain).sum(dim=1) + 1).all() and not (crossing & ~plain).any()
+    assert not crossing.gather(1, weights.argmax(dim=1, keepdim=True)).any()  # the most telling is always masked
