@@ -32,10 +32,12 @@ def storage_options(args: argparse.Namespace) -> dict[str, str] | None:
 def load_model(args: argparse.Namespace):
     """The model on its device, and its processor."""
     from accelerate import PartialState
+    from huggingface_hub.utils import logging as hub_logging
     from transformers.utils import logging
 
     from dmae.modeling.loading import load_pretrained
 
     logging.disable_progress_bar()
+    hub_logging.set_verbosity_error()  # one error at the end says it, not a warning for each attempt before
     model, processor = load_pretrained(args.model)
     return model.to(args.device or PartialState().default_device), processor
