@@ -22,6 +22,7 @@ __all__ = [
     "SkippedVideo",
     "encode_samples",
     "encode_texts",
+    "encode_videos",
     "evaluate_encoded",
     "evaluate_model",
     "hard_negative_accuracy",
@@ -80,7 +81,7 @@ def encode_samples(
     samples = merge_rows(samples)
     if not samples:
         raise CorpusError("nothing to evaluate: there is not one video with a caption")
-    video, kept, skipped = _encode_videos(model, processor, samples, batch_size, workers, progress)
+    video, kept, skipped = encode_videos(model, processor, samples, batch_size, workers, progress)
     texts = [caption for sample in kept for caption in sample.captions]
     text_to_video = [index for index, sample in enumerate(kept) for _ in sample.captions]
     text = encode_texts(model, processor, texts, batch_size=16 * batch_size, progress=progress)
@@ -173,7 +174,14 @@ def hard_negative_accuracy(model, processor, encoded: EncodedSamples, *, progres
     return {"hard_negative_accuracy": _percent(results), **by_kind}
 
 
-def _encode_videos(model, processor, samples, batch_size, workers, progress):
+def encode_videos(
+    model, processor, samples: Sequence[VideoSample], batch_size: int, workers: int, progress: bool
+) -> tuple[VideoFeatures, list[VideoSample], list[SkippedVideo]]:
+    """Features of the videos that could be read, on the CPU in float32, those samples, and the others.
+
+    Raises:
+        CorpusError: not one can be read.
+    """
     kept, skipped, batches, waiting = [], [], [], []
     windows = [(sample.start, sample.end) for sample in samples]
     sources = [sample.video for sample in samples]
