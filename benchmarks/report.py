@@ -41,6 +41,7 @@ SECTIONS = {
         ["--sizes", "1000"],
     ),
     "space": ("The Space", ["space_load.py"], None),
+    "ablation": ("Which part helps: the ablation", ["ablation.py"], None),
 }
 PACKAGES = ("torch", "transformers", "accelerate", "av", "lancedb", "gradio", "numpy")
 
@@ -50,13 +51,13 @@ def run(name: str, quick: bool, more: list[str]) -> str:
     title, command, fast = SECTIONS[name]
     command = [*command, *((fast or []) if quick else []), *more]
     began = time.monotonic()
-    done = subprocess.run([sys.executable, *command], cwd=HERE, capture_output=True, text=True)
+    command[0] = f"{HERE.name}/{command[0]}"
+    done = subprocess.run([sys.executable, *command], cwd=HERE.parent, capture_output=True, text=True)
     minutes = (time.monotonic() - began) / 60
     printed = done.stdout.strip()
     if done.returncode:
         printed += f"\nfailed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}"
-    shown = " ".join(["python", f"benchmarks/{command[0]}", *command[1:]])
-    return f"{title}\n\n`{shown}`, {date.today()}, {minutes:.1f} minutes\n\n```\n{printed}\n```\n"
+    return f"{title}\n\n`{' '.join(['python', *command])}`, {date.today()}, {minutes:.1f} minutes\n\n```\n{printed}\n```\n"
 
 
 def machine() -> str:
