@@ -18,6 +18,7 @@ from dmae.modeling import DmaeConfig
 from .adapters import BENCHMARKS
 from .config import TrainConfig
 from .corpora import REPO_ID
+from .tracking import PLOT_FILE
 
 REPO_PLACEHOLDER = "YOUR_NAME/YOUR_MODEL"
 PATHS = ("model", "clip", "tokenizer", "dataset", "eval_dataset", "videos", "annotations", "output_dir", "resume")
@@ -84,7 +85,7 @@ def model_card(config: DmaeConfig, run: TrainingRun | None = None) -> str:
     if run is not None:
         sections += [_evaluation(run)] if "t2v_R@1" in run.metrics else []
         sections += [_training(run)]
-    sections += [_versions(), _METHOD]
+    sections += [_versions(), _limits(config), _LICENCE, _METHOD]
     return "\n\n".join(section.strip() for section in sections) + "\n"
 
 
@@ -184,6 +185,9 @@ scores = model(**inputs).logits_per_text  # (texts, videos): higher fits better
 It needs torch, transformers and av. To search a folder, install `dmae`:
 `dmae index VIDEOS --model {REPO_PLACEHOLDER} --index INDEX` and
 `dmae search "a dog on a skateboard" --model {REPO_PLACEHOLDER} --index INDEX`.
+
+It is made for ranking videos by a sentence and sentences by a video, and for finding the moment that fits best. It is
+not made for deciding anything about a person, nor for telling who somebody is.
 """
 
 
@@ -219,9 +223,10 @@ def _training(run: TrainingRun) -> str:
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{platform.machine()} CPU"
     many = f"{run.processes} processes" if run.processes > 1 else "one process"
     return (
-        f"## Training\n\n{run.steps} steps in {run.seconds:.0f} s, {many} on {device}. Made again by\n\n"
+        f"## Training\n\nData: {run.dataset}, split `{run.config.train_split}`. Compute: {run.steps} steps in "
+        f"{run.seconds:.0f} s, {many} on {device}. Made again by\n\n"
         f"```bash\n{run.command}\n```\n\nwith these settings; the rest are the defaults of `dmae`:\n\n"
-        f"```yaml\n{settings}\n```"
+        f"```yaml\n{settings}\n```\n\n![Loss and R@1 over the run]({PLOT_FILE})"
     )
 
 
@@ -235,8 +240,35 @@ def _versions() -> str:
     return "## Versions\n\n" + ", ".join(f"{name} {number}" for name, number in found.items())
 
 
+def _limits(config: DmaeConfig) -> str:
+    order = (
+        "A frame transformer sees the order of frames; whether it learned to use it, hard negatives in motion and "
+        "order tell."
+        if config.temporal_layers
+        else "Without a frame transformer the order of frames changes no score: a door that opens and one that closes "
+        "look alike."
+    )
+    return (
+        f"## Limits and biases\n\n{config.num_frames} frames of a video are looked at: what happens between two of "
+        f"them may not be seen. {order} Sound is not used. Texts beyond {config.max_words} tokens are cut. Weights "
+        "that began as CLIP's carry the biases of its training data, and captions those of whoever wrote them."
+    )
+
+
+_LICENCE = """
+## Licence
+
+The code is under Apache-2.0. The weights are also under the terms of the checkpoint that they began as and of the
+data that they were trained on.
+"""
+
 _METHOD = """
-## Method
+## Method and citation
+
+Each word is compared with its best frame and each frame with its best word. *Visual attention* adds to each best frame
+its nearest neighbour in the video, *textual attention* averages the score of the sentence with that of its words. In
+training, NegNCE pushes away the negatives that outrank a positive, and TPM-CL ranks each pair above the same pair with
+its most telling words or frames masked out.
 
 ```bibtex
 @inproceedings{jiang2023dmae,

@@ -222,6 +222,15 @@ def test_the_card_says_what_the_run_knows(run):
     settings = yaml.safe_load(text.split("```yaml")[1].split("```")[0])
     assert settings["epochs"] == 3 and settings["dataset"] == "mteb/MSR-VTT"
     assert "/home/me" not in text  # no path of the machine that trained it
+    assert "![Loss and R@1 over the run](training.png)" in text
+    for heading in ("Use", "Evaluation", "Training", "Limits and biases", "Licence", "Method and citation"):
+        assert f"\n## {heading}\n" in text
+
+
+def test_the_card_tells_the_limits_of_this_model():
+    assert "order of frames changes no score" in model_card(DmaeConfig(num_frames=8))
+    text = model_card(DmaeConfig(num_frames=8, temporal_layers=2))
+    assert "8 frames of a video" in text and "order of frames changes no score" not in text
 
 
 @pytest.mark.parametrize(
