@@ -31,7 +31,8 @@ class DmaeSearchModel:
         revision: of the checkpoint on the Hub.
         device: "cpu", "cuda", …; by default a GPU where there is one.
         batch_size: videos encoded at once. workers: processes that decode.
-        trust_remote_code: as in `from_pretrained`.
+        options: further ones of `load_pretrained`. Those that mteb passes to every loader and that mean nothing here
+            (`trust_remote_code`) change nothing: our own code loads the checkpoint.
     """
 
     def __init__(
