@@ -6,7 +6,8 @@
 
 All rows start from the same towers, trained on stills (the stand-in for CLIP), and take equal steps; only the seed
 changes new weights and the order of the pairs. A row that is done is not run again, so the table can be stopped and
-continued. R@1 in %, over the corpus's test videos, both ways; hard-negative accuracy in % by kind (chance: 50).
+continued. R@1 in %, over the corpus's test videos, both ways; hard-negative accuracy in % by kind (chance: 50); cost
+is the processor time of a whole run, as a multiple of the paper's (or the first row's), which other load hardly moves.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import os
 import statistics
 import subprocess
 import sys
-import time
+import tempfile
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -68,7 +69,7 @@ def prepare(root: Path, options: argparse.Namespace) -> None:
 
 
 def run_row(root: Path, row: str, seed: int, options: argparse.Namespace) -> dict:
-    """Metrics of one training run, with "seconds" of training; taken from its folder where it is done."""
+    """Metrics of one training run, and its "processor_seconds"; taken from its folder where it is done."""
     folder = root / "runs" / f"{row}-{seed}"
     result = folder / "ablation.json"
     if not result.exists():
@@ -76,14 +77,23 @@ def run_row(root: Path, row: str, seed: int, options: argparse.Namespace) -> dic
         # One thread each: several runs side by side use the cores better than one run does.
         environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads)}
         command = [*DMAE, "train", str(CONFIGS / f"{row}.yaml"), *places, *options.set]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True)
-        if done.returncode:
-            raise SystemExit(f"{row}, seed {seed}: {done.stderr.strip().splitlines()[-1]}")
+        processor_seconds = run_alone(command, environment, f"{row}, seed {seed}")
         records = read_metrics(folder / "metrics.jsonl")
-        rates = [record["samples_per_second"] for record in records if "samples_per_second" in record]
         metrics = next(record for record in reversed(records) if COLUMNS["t2v R@1"] in record)
-        result.write_text(json.dumps({**metrics, "samples_per_second": statistics.median(rates)}))
+        result.write_text(json.dumps({**metrics, "processor_seconds": processor_seconds}))
     return json.loads(result.read_text())
+
+
+def run_alone(command: list[str], environment: dict, name: str) -> float:
+    """Runs a command to its end; returns the processor time, in seconds, of it and its workers."""
+    with tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=errors)
+        _, status, usage = os.wait4(process.pid, 0)  # not communicate(), which would discard the usage
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            errors.seek(0)
+            raise SystemExit(f"{name}: {(errors.read().strip().splitlines() or ['no message'])[-1]}")
+    return usage.ru_utime + usage.ru_stime
 
 
 def run_table(options: argparse.Namespace) -> dict[str, list[dict]]:
@@ -99,10 +109,16 @@ def run_table(options: argparse.Namespace) -> dict[str, list[dict]]:
 
 
 def print_table(table: dict[str, list[dict]]) -> None:
-    print(f"| row | {' | '.join(COLUMNS)} |")
-    print(f"| --- {'| --- ' * len(COLUMNS)}|")
+    print(f"| row | {' | '.join(COLUMNS)} | cost |")
+    print(f"| --- {'| --- ' * len(COLUMNS)}| --- |")
+    unit = cost(table.get("paper") or next(iter(table.values())))
     for row, runs in table.items():
-        print(f"| {row} | {' | '.join(spread([run[name] for run in runs]) for name in COLUMNS.values())} |")
+        cells = [spread([run[name] for run in runs]) for name in COLUMNS.values()]
+        print(f"| {row} | {' | '.join(cells)} | {cost(runs) / unit:.2f} |")
+
+
+def cost(runs: list[dict]) -> float:
+    return statistics.mean(run["processor_seconds"] for run in runs)
 
 
 def spread(values: list[float]) -> str:
@@ -166,11 +182,11 @@ def main() -> None:
     options = parser.parse_args()
     if options.masked:
         return masked(options.masked)
-    began = time.monotonic()
     table = run_table(options)
     print_table(table)
     (Path(options.output) / "table.json").write_text(json.dumps(table, indent=1))
-    print(f"\n{sum(map(len, table.values()))} runs, {(time.monotonic() - began) / 60:.0f} minutes")
+    runs = [run for runs in table.values() for run in runs]
+    print(f"\n{len(runs)} runs, {len(runs) * cost(runs) / 60:.0f} minutes of processor time in all")
 
 
 if __name__ == "__main__":
