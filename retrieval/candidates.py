@@ -81,6 +81,11 @@ class CandidateSource:
             self.resident.sync()
         self._version = version
 
+    @property
+    def outgrown(self) -> bool:
+        """Whether there are more videos than exact search in memory is meant for."""
+        return self.table.count() > self.limits.exact_limit
+
     def narrows_in_memory(self, count: int) -> bool:
         return count <= self.limits.exact_limit or not self.table.has_vector_index()
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .errors import VideoIndexError
+from .inputs import is_unicode
 from .media import find_videos
 
 HASH_BLOCK = 1 << 20
@@ -28,7 +29,7 @@ class Plan:
 
     Attributes:
         new, changed: files to encode. unchanged: how many need nothing.
-        missing: `(path, reason)` of listed files that are not there.
+        missing: `(path, reason)` of files that are not there or cannot be named.
         vanished: ids in the index whose file was under a scanned folder and is gone.
     """
 
@@ -50,10 +51,7 @@ def make_plan(videos, known: Sequence[dict]) -> Plan:
         VideoIndexError: a single folder or file that is not there (one of several is listed as missing instead);
             folders without a video, of which the index knows none either.
     """
-    sources = [videos] if isinstance(videos, (str, os.PathLike)) else list(videos)
-    sources = [Path(os.path.abspath(os.path.expanduser(source))) for source in sources]
-    if len(sources) == 1 and not sources[0].exists():
-        raise VideoIndexError(f"no file or folder {sources[0]}: give the videos to index")
+    sources = find_sources(videos)
     plan, by_path, by_id = Plan(), {row["path"]: row for row in known}, {row["id"]: row for row in known}
     taken: dict[str, str] = {}
     for root, path in _files(sources, plan):
@@ -65,6 +63,18 @@ def make_plan(videos, known: Sequence[dict]) -> Plan:
     if folders and not (taken or plan.missing or plan.vanished):
         raise VideoIndexError(f"no videos in {', '.join(map(str, folders))}: files are known by endings such as .mp4")
     return plan
+
+
+def find_sources(videos) -> list[Path]:
+    """The folders and files that a caller names, as whole paths; raises where the only one is not there."""
+    sources = [videos] if isinstance(videos, (str, os.PathLike)) else videos
+    sources = list(sources) if isinstance(sources, Iterable) else [sources]
+    if not all(isinstance(source, (str, os.PathLike)) for source in sources):
+        raise VideoIndexError(f"give a folder, a video file or a list of them, got {videos!r:.80}")
+    sources = [Path(os.path.abspath(os.path.expanduser(source))) for source in sources]
+    if len(sources) == 1 and not sources[0].exists():
+        raise VideoIndexError(f"no file or folder {sources[0]}: give the videos to index")
+    return sources
 
 
 def hash_file(path: str) -> str:
@@ -89,13 +99,17 @@ def _files(sources: Iterable[Path], plan: Plan):
 
 def _describe(root: Path, path: Path, by_path: dict, by_id: dict, taken: dict, plan: Plan) -> CorpusFile | None:
     """The file with its id: its id in the index, else its path inside the folder, else (if taken) its whole path."""
+    if not is_unicode(str(path)):
+        readable = str(path).encode("utf-8", "backslashreplace").decode()
+        plan.missing.append((readable, "its name is not UTF-8: rename it to index it"))
+        return None
     try:
         status = path.stat()
     except OSError as error:
         plan.missing.append((str(path), error.strerror or str(error)))
         return None
-    text = os.fsdecode(os.fsencode(path)).encode("utf-8", "backslashreplace").decode()
-    relative = path.relative_to(root).as_posix().encode("utf-8", "backslashreplace").decode()
+    text = str(path)
+    relative = path.relative_to(root).as_posix()
     known = by_path.get(text)
     other = by_id.get(relative, {}).get("path") or taken.get(relative) or text
     moved = other != text and not os.path.exists(other)

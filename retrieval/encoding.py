@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 from dmae.modeling.frame_loader import FrameLoader
 
 from .corpus import CorpusFile, Plan, hash_file, make_plan
+from .errors import VideoIndexError
 from .failures import FailureLog
 from .rows import VideoFile
 
@@ -68,10 +69,18 @@ class AddOptions:
     world_size: int = field(default_factory=lambda: int(os.environ.get("WORLD_SIZE", 1)))
     progress: bool = field(default_factory=sys.stderr.isatty)
 
+    def __post_init__(self):
+        for name, least in (("batch_size", 1), ("commit_every", 1), ("workers", 0)):
+            if getattr(self, name) < least:
+                raise VideoIndexError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        if not 0 <= self.rank < self.world_size:
+            raise VideoIndexError(f"rank must be from 0 to {self.world_size - 1}, got {self.rank}")
+
 
 def add_videos(index, videos, **options) -> AddReport:
     """See `VideoIndex.add`; `options` are those of `AddOptions`."""
     options = AddOptions(**options)
+    index.table.check_writable()
     # The decoding processes never touch the table that their parent has open.
     warnings.filterwarnings("ignore", message="lancedb fork support")
     started = time.monotonic()
@@ -84,7 +93,7 @@ def add_videos(index, videos, **options) -> AddReport:
     if options.rank == 0:
         if options.prune and plan.vanished:
             report.removed = index.delete(plan.vanished)
-        index.table.compact()
+        index.maintain()
     report.seconds = time.monotonic() - started
     return report
 
@@ -131,7 +140,7 @@ def _load(processor, todo, bad, bar, options) -> Iterator[tuple[CorpusFile, obje
         if item.error is None:
             yield todo[item.index], item.frames
         else:
-            bad.append((todo[item.index], item.error))
+            bad.append((todo[item.index], item.error.removeprefix(f"{item.source}: ")))
             bar.update(1)
 
 

@@ -9,14 +9,14 @@ class VideoIndexError(ValueError):
 
 
 @contextmanager
-def storage_errors(uri: str, doing: str):
+def storage_errors(uri: str, doing: str, hint: str = ""):
     """Turns what LanceDB raises while `doing` something into one clear line; nothing written so far is lost."""
     try:
         yield
     except VideoIndexError:
         raise
     except (RuntimeError, OSError, ValueError) as error:
-        raise VideoIndexError(f"{doing} failed for the index at {uri}: {_reason(error)}") from error
+        raise VideoIndexError(f"{doing} failed for the index at {uri}: {_reason(error)}{hint}") from error
 
 
 def _reason(error: BaseException) -> str:
@@ -31,5 +31,5 @@ def _reason(error: BaseException) -> str:
         or "os error 13" in lower
     ):
         return "the location is not writable; use a folder you may write to, or open the index for searching only"
-    # The engine appends the place in its own source; a user has no use for it.
-    return re.sub(r",? ?/\S*?/src/\S+\.rs:\d+:\d+", "", text)[:300]
+    # The engine appends the place in its own source and all column names; a user has no use for them.
+    return re.sub(r",? ?/\S*?/src/\S+\.rs:\d+:\d+|\. Valid fields are .*", "", text)[:300]

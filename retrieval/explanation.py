@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from .errors import VideoIndexError
-from .filters import quote
+from .filters import make_where
+from .inputs import check_ids
 from .query import encode_texts
 from .resident import FRAME_COLUMNS, frames_of
 from .scoring import ScoreOptions, score_candidates
@@ -38,7 +39,7 @@ def explain(index, text: str, video_id: str) -> Explanation:
         VideoIndexError: an empty text, or an id that is not in the index.
     """
     query = encode_texts(index.model, index.processor, [text])
-    rows = index.table.scan([*FRAME_COLUMNS, "frame_times"], f"id = {quote(video_id)}")
+    rows = index.table.scan([*FRAME_COLUMNS, "frame_times"], make_where({"id": check_ids([video_id])}))
     if not rows.num_rows:
         raise VideoIndexError(f"no video {video_id!r} in the index at {index.uri}")
     settings = index.table.settings

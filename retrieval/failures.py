@@ -4,12 +4,13 @@ import pyarrow as pa
 
 from .corpus import CorpusFile
 from .errors import storage_errors
+from .schema import PRIMARY_KEY
 from .table import VideoTable, retry_on_conflict
 
 TABLE_NAME = "failures"
 _SCHEMA = pa.schema(
     [
-        pa.field("path", pa.string(), nullable=False),
+        pa.field("path", pa.string(), nullable=False, metadata=PRIMARY_KEY),
         pa.field("file_size", pa.int64()),
         pa.field("modified", pa.int64()),
         pa.field("error", pa.string()),

@@ -9,7 +9,8 @@ from .candidates import SearchLimits
 from .errors import VideoIndexError
 from .filters import make_where
 from .fingerprint import model_encoder, preprocessing_encoder
-from .rows import VideoFile, check_ids, make_rows
+from .inputs import check_ids
+from .rows import VideoFile, make_rows
 from .schema import Encoder, IndexSettings
 from .scoring import EXAMPLE_OPTIONS, ScoreOptions
 from .search import Searcher, SearchHit
@@ -65,7 +66,9 @@ class VideoIndex:
         Raises:
             VideoIndexError: an index is there already, or the location cannot be written.
         """
-        dim = dim or (model and model.config.projection_dim)
+        if model is not None:
+            check_dimension(dim or model.config.projection_dim, model)
+            dim = model.config.projection_dim
         if not dim:
             raise VideoIndexError("an index without a model needs dim, the dimension of its embeddings")
         settings = IndexSettings(
@@ -84,6 +87,8 @@ class VideoIndex:
             VideoIndexError: no index there, one of a newer version, or one made with another model or preprocessing.
         """
         table = VideoTable.open(uri, storage_options=storage_options, read_only=read_only)
+        if model is not None:
+            check_dimension(table.settings.dim, model)
         for what, mine in (("model", _encoder(model)), ("preprocessing", _encoder(processor))):
             stored: Encoder = getattr(table.settings, what)
             if mine.fingerprint and stored.fingerprint and mine.fingerprint != stored.fingerprint:
@@ -149,10 +154,7 @@ class VideoIndex:
 
     def delete(self, ids: str | Sequence[str]) -> int:
         """Deletes videos by id and returns how many were there."""
-        ids = check_ids([ids] if isinstance(ids, str) else ids)
-        before = len(self)
-        self.table.delete(ids)
-        return before - len(self)
+        return self.table.delete(check_ids([ids] if isinstance(ids, str) else ids, distinct=False))
 
     def search(
         self,
@@ -204,7 +206,7 @@ class VideoIndex:
 
     def thumbnails(self, ids: Sequence[str]) -> dict[str, bytes]:
         """JPEG thumbnails of the videos that have one, by id."""
-        ids = check_ids(ids)
+        ids = check_ids(ids, distinct=False)
         rows = self.table.scan(["id", "thumbnail"], make_where({"id": ids})).to_pylist() if ids else []
         return {row["id"]: row["thumbnail"] for row in rows if row["thumbnail"]}
 
@@ -213,9 +215,15 @@ class VideoIndex:
         self._searcher.prepare()
 
     def optimize(self, *, vector_index: bool | None = None) -> None:
-        """Merges small data files; builds the vector index where the index has outgrown exact search in memory."""
+        """Merges small data files; builds the vector index (by default where the index has outgrown exact search)."""
         self.table.compact(force=True)
-        if vector_index or (vector_index is None and len(self) > self._searcher.limits.exact_limit):
+        if vector_index or (vector_index is None and self._searcher.source.outgrown):
+            self.table.build_vector_index()
+
+    def maintain(self) -> None:
+        """What `add` does at its end: as `optimize`, as far as it pays."""
+        self.table.compact()
+        if self._searcher.source.outgrown and not self.table.has_vector_index():
             self.table.build_vector_index()
 
     def stats(self) -> dict:
@@ -239,6 +247,13 @@ class VideoIndex:
         if self.model is None or self.processor is None:
             raise VideoIndexError(f"the index at {self.uri} was opened without a model: open it with one")
         return self
+
+
+def check_dimension(dim: int, model) -> None:
+    if dim != model.config.projection_dim:
+        raise VideoIndexError(
+            f"the index has dimension {dim}, the model {model.config.projection_dim}: use the model it was made with"
+        )
 
 
 def _encoder(part) -> Encoder:

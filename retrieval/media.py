@@ -27,9 +27,12 @@ VIDEO_SUFFIXES = frozenset(
 IMAGE_SUFFIXES = frozenset([".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"])
 
 
-def is_media(text: str) -> bool:
-    """Whether a string names an existing image or video file rather than being a text to search for."""
-    return Path(text).suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES and os.path.isfile(os.path.expanduser(text))
+def names_media(text: str) -> bool:
+    """Whether a string is the path of an image or video rather than a text to search for: it ends like one, and is one
+    word or there. So a misspelt path is told instead of being searched for as words.
+    """
+    ends_so = Path(text).suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES
+    return ends_so and (len(text.split()) == 1 or os.path.isfile(os.path.expanduser(text)))
 
 
 def find_videos(folder: Path) -> Iterator[Path]:

@@ -2,9 +2,11 @@
 
 import json
 import math
+import os
 import re
 from collections.abc import Sequence
 
+import numpy as np
 import pyarrow as pa
 
 from .errors import VideoIndexError
@@ -28,6 +30,7 @@ class Metadata:
         rows = [None] * len(ids) if metadata is None else list(metadata)
         if len(rows) != len(ids):
             raise VideoIndexError(f"metadata has {len(rows)} entries for {len(ids)} ids: give one dictionary a video")
+        rows = [None if row is None else _as_plain(i, row) for i, row in zip(ids, rows)]
         self.json = [None if row is None else _to_json(i, row) for i, row in zip(ids, rows)]
         rows = [row or {} for row in rows]
         self.paths = [_expect(i, row, "path", str) for i, row in zip(ids, rows)]
@@ -38,9 +41,15 @@ class Metadata:
         self.columns = {name: _column(name, ids, [row.get(name) for row in rows]) for name in names}
 
 
-def _to_json(i: str, row: dict) -> str:
+def _as_plain(i: str, row: dict) -> dict:
+    """The row with numpy's scalars and paths as plain numbers and strings."""
     if not isinstance(row, dict) or not all(isinstance(key, str) for key in row):
         raise VideoIndexError(f"metadata of video {i!r} must be a dictionary with string keys, got {row!r:.80}")
+    plain = {key: value.item() if isinstance(value, np.generic) else value for key, value in row.items()}
+    return {key: os.fspath(value) if isinstance(value, os.PathLike) else value for key, value in plain.items()}
+
+
+def _to_json(i: str, row: dict) -> str:
     try:
         return json.dumps(row, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError) as error:
@@ -67,4 +76,14 @@ def _column(name: str, ids: Sequence[str], values: list) -> pa.Array:
     if len(kinds) > 1:
         raise VideoIndexError(f"metadata {name!r} holds {' and '.join(sorted(map(str, kinds)))} values: use one type")
     kind = kinds.pop()
-    return pa.array([value if _TYPES.get(type(value)) == kind else None for value in values], kind)
+    values = [value if _TYPES.get(type(value)) == kind else None for value in values]
+    if kind == pa.float64():  # Arrow takes no whole number beyond 64 bits, as a float it does
+        values = [None if value is None else _to_float(name, value) for value in values]
+    return pa.array(values, kind)
+
+
+def _to_float(name: str, value: int | float) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        raise VideoIndexError(f"metadata {name!r} holds a number that is too large: give it as text") from None

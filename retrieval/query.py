@@ -16,18 +16,21 @@ from dmae.modeling.features import TextFeatures, VideoFeatures
 from dmae.modeling.video_reading import VideoFrames
 
 from .errors import VideoIndexError
-from .media import IMAGE_SUFFIXES, is_media
+from .inputs import as_tensor
+from .media import IMAGE_SUFFIXES, names_media
 
 
 def is_text(query) -> bool:
     """Whether a query is a text rather than an image, a video or the path of one."""
-    return isinstance(query, str) and not is_media(query)
+    return isinstance(query, str) and not names_media(query)
 
 
 @torch.inference_mode()
 def encode_texts(model, processor, texts: Sequence[str]) -> TextFeatures:
     """Features of texts, on the CPU in float32."""
     for text in texts:
+        if not isinstance(text, str):
+            raise VideoIndexError(f"the query must be a text, got {type(text).__name__}")
         if not text.strip():
             raise VideoIndexError("the query is empty: write what the video should show")
     inputs = processor(text=list(texts), return_tensors="pt").to(model.device)
@@ -68,10 +71,8 @@ def pad_features(features: Sequence[TextFeatures]) -> TextFeatures:
 
 def check_features(sentence_embeds, word_embeds, word_weights, dim: int) -> TextFeatures:
     """A caller's features as float32 tensors on the CPU; raises where shapes are wrong or a value is not finite."""
-    parts = [
-        torch.as_tensor(part).detach().to("cpu", torch.float32)
-        for part in (sentence_embeds, word_embeds, word_weights)
-    ]
+    given = {"sentence_embeds": sentence_embeds, "word_embeds": word_embeds, "word_weights": word_weights}
+    parts = [as_tensor(part, name).float() for name, part in given.items()]
     sentence, words, weights = parts
     shapes = ", ".join(str(tuple(part.shape)) for part in parts)
     if sentence.ndim != 2 or words.ndim != 3 or weights.shape != words.shape[:2] or len(words) != len(sentence):
@@ -100,7 +101,12 @@ def _as_video(example):
             raise VideoIndexError(f"{path} cannot be read as an image: {error}") from None
     if isinstance(example, Image.Image):
         return _one_frame(example)
-    if isinstance(example, np.ndarray) and example.ndim == 3:
+    if isinstance(example, np.ndarray) and example.ndim != 4:
+        if example.dtype != np.uint8 or example.ndim != 3 or example.shape[2] != 3:
+            raise VideoIndexError(
+                f"an array as a query is an image, uint8 (H, W, 3), or a video, (F, H, W, 3), "
+                f"got {example.dtype} {example.shape}"
+            )
         return _one_frame(Image.fromarray(example))
     if isinstance(example, (bytes, dict, VideoFrames, np.ndarray)) or hasattr(example, "read"):
         return example
@@ -108,5 +114,5 @@ def _as_video(example):
 
 
 def _one_frame(image: Image.Image) -> VideoFrames:
-    frames = np.asarray(image.convert("RGB"))[None]
+    frames = np.array(image.convert("RGB"))[None]
     return VideoFrames(frames=frames, timestamps=np.zeros(1), duration=0.0, fps=None)

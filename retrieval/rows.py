@@ -13,6 +13,7 @@ from dmae.modeling.similarity import nearest_frames
 from .dot_products import quantise
 from .errors import VideoIndexError
 from .frame_merging import merge_frames
+from .inputs import as_tensor, check_ids
 from .metadata import Metadata
 from .schema import DTYPES, IndexSettings, table_schema
 
@@ -78,23 +79,8 @@ def make_rows(
     return table
 
 
-def check_ids(ids: Sequence[str]) -> list[str]:
-    """The ids as a list; raises where one is not a non-empty string or comes twice."""
-    if isinstance(ids, str):
-        raise VideoIndexError(f"ids must be a list of strings, got the string {ids!r}: write [{ids!r}]")
-    ids = list(ids)
-    seen = set()
-    for i in ids:
-        if not isinstance(i, str) or not i:
-            raise VideoIndexError(f"ids must be non-empty strings, got {i!r}")
-        if i in seen:
-            raise VideoIndexError(f"duplicate id {i!r}: give each video its own id")
-        seen.add(i)
-    return ids
-
-
 def _check_embeddings(settings, ids, frame_embeds, frame_mask):
-    embeds = torch.as_tensor(frame_embeds)
+    embeds = as_tensor(frame_embeds, "frame_embeds")
     if embeds.ndim != 3 or len(embeds) != len(ids) or not embeds.is_floating_point():
         raise VideoIndexError(
             f"frame_embeds must be floats of shape ({len(ids)}, F, {settings.dim}), "
@@ -105,9 +91,8 @@ def _check_embeddings(settings, ids, frame_embeds, frame_mask):
             f"frame_embeds has dimension {embeds.shape[2]}, the index has {settings.dim}: "
             f"use the model it was made with"
         )
-    embeds = embeds.detach().to("cpu", torch.float32)
-    weights = torch.ones(embeds.shape[:2]) if frame_mask is None else torch.as_tensor(frame_mask).detach()
-    weights = weights.to("cpu", torch.float32)
+    embeds = embeds.float()
+    weights = torch.ones(embeds.shape[:2]) if frame_mask is None else as_tensor(frame_mask, "frame_mask").float()
     if weights.shape != embeds.shape[:2]:
         raise VideoIndexError(f"frame_mask has shape {tuple(weights.shape)}, frame_embeds {tuple(embeds.shape)}")
     if not (torch.isfinite(weights) & (weights >= 0)).all():
@@ -123,7 +108,7 @@ def _check_embeddings(settings, ids, frame_embeds, frame_mask):
 def _check_times(frame_times, weights):
     if frame_times is None:
         return None
-    times = torch.as_tensor(np.asarray(frame_times, dtype=np.float32))
+    times = as_tensor(frame_times, "frame_times").float()
     if times.shape != weights.shape:
         raise VideoIndexError(
             f"frame_times has shape {tuple(times.shape)}, frame_mask {tuple(weights.shape)}: one time a frame"

@@ -11,6 +11,9 @@ TABLE_NAME = "videos"
 FORMAT_VERSION = 1
 _SETTINGS_KEY = b"dmae.index"
 
+# Makes two writers that insert the same new key conflict, so that one of them retries and updates instead.
+PRIMARY_KEY = {"lance-schema:unenforced-primary-key:position": "1"}
+
 DTYPES = {"float32": pa.float32(), "float16": pa.float16(), "int8": pa.int8()}
 
 
@@ -49,8 +52,8 @@ class IndexSettings:
     def __post_init__(self):
         if self.dtype not in DTYPES:
             raise VideoIndexError(f"dtype must be one of {', '.join(DTYPES)}, got {self.dtype!r}")
-        if self.dim < 1:
-            raise VideoIndexError(f"dim must be at least 1, got {self.dim}")
+        if not isinstance(self.dim, int) or self.dim < 1:
+            raise VideoIndexError(f"dim must be a whole number, at least 1, got {self.dim}")
         if self.merge_above is not None and not 0 < self.merge_above <= 1:
             raise VideoIndexError(f"merge_above must be a cosine in (0, 1], got {self.merge_above}")
 
@@ -59,7 +62,7 @@ def table_schema(settings: IndexSettings) -> pa.Schema:
     """The Arrow schema of an index's table. Lists hold one entry a real frame: padding is not stored."""
     floats = pa.list_(pa.float32())
     fields = [
-        pa.field("id", pa.string(), nullable=False),  # never null: it is the primary key of the merges
+        pa.field("id", pa.string(), nullable=False, metadata=PRIMARY_KEY),
         pa.field("revision", pa.int64()),  # random at each write of the row, so that a reader sees what changed
         pa.field("path", pa.string()),
         pa.field("content_hash", pa.string()),
@@ -80,6 +83,7 @@ def table_schema(settings: IndexSettings) -> pa.Schema:
 
 
 BUILT_IN = frozenset(table_schema(IndexSettings(1)).names)
+FILTERABLE = ("id", "path", "duration")  # of the built-in columns, those that say something to a user
 
 
 def read_settings(schema: pa.Schema, uri: str) -> IndexSettings:

@@ -81,6 +81,8 @@ class Searcher:
         for name, value, least in (("k", k, 1), ("offset", offset, 0)):
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
                 raise VideoIndexError(f"{name} must be a whole number, at least {least}, got {value!r}")
+        if min_score is not None and not isinstance(min_score, (int, float, np.number)):
+            raise VideoIndexError(f"min_score must be a number, got {min_score!r}")
         where = make_where(where)
         wanted = int(k) + int(offset)
         count = max(self.limits.candidates, 4 * wanted)
@@ -101,10 +103,14 @@ class Searcher:
 
     def stats(self) -> dict:
         """How searches are answered, as plain values."""
-        in_memory = self.source.narrows_in_memory(self.table.count())
+        how = "Lance vector index"
+        if self.source.narrows_in_memory(self.table.count()):
+            how = "exact, pooled vectors in memory"
+            if self.source.outgrown:
+                how += "; index.optimize() builds the vector index that this many videos call for"
         resident = self.source.resident
         return {
-            "stage_one": "exact, pooled vectors in memory" if in_memory else "Lance vector index",
+            "stage_one": how,
             "exact_limit": self.limits.exact_limit,
             "candidates": self.limits.candidates,
             "resident_bytes": resident.nbytes if resident is not None else 0,

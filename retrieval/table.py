@@ -12,8 +12,8 @@ import pyarrow as pa
 from lancedb.index import HnswSq
 
 from .errors import VideoIndexError, storage_errors
-from .filters import check_where, quote
-from .schema import TABLE_NAME, IndexSettings, read_settings, table_schema
+from .filters import as_expression, quote
+from .schema import BUILT_IN, FILTERABLE, TABLE_NAME, IndexSettings, read_settings, table_schema
 
 WRITE_ATTEMPTS = 20
 REMOTE_REFRESH = timedelta(seconds=5)  # how stale a reader of object storage may be; a local one never is
@@ -34,16 +34,17 @@ class VideoTable:
     @staticmethod
     def exists(uri, storage_options: dict | None = None) -> bool:
         """Whether there is a table at `uri`; makes nothing."""
-        uri = str(uri)
+        uri = _location(uri)
         if not _is_remote(uri):  # connecting would create the folder
-            return os.path.isdir(os.path.join(uri, f"{TABLE_NAME}.lance"))
+            versions = os.path.join(uri, f"{TABLE_NAME}.lance", "_versions")
+            return os.path.isdir(versions) and bool(os.listdir(versions))  # empty where its creator was killed
         with storage_errors(uri, "connecting"):
             return TABLE_NAME in _connect(uri, storage_options).list_tables(limit=10_000).tables
 
     @classmethod
     def create(cls, uri, settings: IndexSettings, *, overwrite: bool = False, storage_options: dict | None = None):
         """A new empty table at `uri`; an existing index is replaced only with `overwrite`."""
-        uri = str(uri)
+        uri = _location(uri)
         if not overwrite and cls.exists(uri, storage_options):
             raise VideoIndexError(
                 f"an index exists at {uri}: use VideoIndex.open to add to it, or overwrite=True to replace it"
@@ -58,14 +59,12 @@ class VideoTable:
                 mode="overwrite" if overwrite else "create",
                 storage_options={**(storage_options or {}), "new_table_enable_stable_row_ids": "true"},
             )
-            # Makes two writers that insert the same new id conflict, so that one of them retries and updates instead.
-            table.set_unenforced_primary_key("id")
         return cls(uri, database, table, settings)
 
     @classmethod
     def open(cls, uri, *, storage_options: dict | None = None, read_only: bool = False):
         """The table at `uri`, checked to be a video index that this version can read."""
-        uri = str(uri)
+        uri = _location(uri)
         if not cls.exists(uri, storage_options):
             raise VideoIndexError(f"no video index at {uri}: create one with `dmae index FOLDER --index {uri}`")
         with storage_errors(uri, "opening"):
@@ -87,12 +86,12 @@ class VideoTable:
         return self._table.stats()["total_bytes"]
 
     def count(self, where: str | None = None) -> int:
-        with storage_errors(self.uri, "counting" if where is None else f"the filter {where!r}"):
-            return self._table.count_rows(check_where(where))
+        with self._reading(where):
+            return self._table.count_rows(None if where is None else as_expression(where))
 
     def write(self, rows: pa.Table) -> None:
         """Inserts rows, replacing those whose id is there, in one commit; retries when another writer was first."""
-        self._check_writable()
+        self.check_writable()
 
         def merge():
             merge_insert = self._table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
@@ -101,27 +100,30 @@ class VideoTable:
         with storage_errors(self.uri, "writing"):
             retry_on_conflict(self._table, merge)
 
-    def delete(self, ids: Sequence[str]) -> None:
-        """Deletes rows by id; ids that are not there are ignored."""
-        self._check_writable()
+    def delete(self, ids: Sequence[str]) -> int:
+        """Deletes rows by id and returns how many were there."""
+        self.check_writable()
+        deleted = 0
         with storage_errors(self.uri, "deleting"):
             for start in range(0, len(ids), DELETE_BATCH):
                 listed = ", ".join(quote(i) for i in ids[start : start + DELETE_BATCH])
-                retry_on_conflict(self._table, lambda listed=listed: self._table.delete(f"id IN ({listed})"))
+                done = retry_on_conflict(self._table, lambda listed=listed: self._table.delete(f"id IN ({listed})"))
+                deleted += done.num_deleted_rows
+        return deleted
 
     def scan(self, columns: Sequence[str], where: str | None = None) -> pa.Table:
         """The columns and `_rowid` of every row, or of those that `where` keeps."""
-        with storage_errors(self.uri, "reading" if where is None else f"the filter {where!r}"):
+        with self._reading(where):
             return self._query(columns, where).to_arrow()
 
     def head(self, columns: Sequence[str], count: int = 100) -> pa.Table:
         """The first rows, to see what is there."""
-        with storage_errors(self.uri, "reading"):
+        with self._reading():
             return self._table.search().select(list(columns)).limit(count).to_arrow()
 
     def scan_batches(self, columns: Sequence[str], size: int, where: str | None = None) -> Iterator[pa.RecordBatch]:
         """As `scan`, a batch of at most `size` rows at a time."""
-        with storage_errors(self.uri, "reading"):
+        with self._reading(where):
             yield from self._query(columns, where).to_batches(size)
 
     def take(self, row_ids: np.ndarray, columns: Sequence[str]) -> pa.Table:
@@ -132,7 +134,7 @@ class VideoTable:
                 .select(list(columns))
                 .append_column("_rowid", pa.array([], pa.uint64()))
             )
-        with storage_errors(self.uri, "reading"):
+        with self._reading():
             query = self._table.take_row_ids([int(i) for i in row_ids]).select([*columns, "_rowid"])
             table = query.to_arrow()
         position = {int(row_id): n for n, row_id in enumerate(row_ids)}
@@ -141,7 +143,7 @@ class VideoTable:
 
     def nearest(self, vector: np.ndarray, limit: int, where: str | None) -> pa.Table:
         """`_rowid` of the `limit` rows whose `pooled` fits `vector` best, by the table's vector index."""
-        with storage_errors(self.uri, "searching"):
+        with self._reading(where):
             query = (
                 self._table.search(vector, vector_column_name="pooled")
                 .distance_type("dot")
@@ -149,7 +151,7 @@ class VideoTable:
                 .refine_factor(2)
             )
             if where is not None:
-                query = query.where(check_where(where), prefilter=True)
+                query = query.where(as_expression(where), prefilter=True)
             return query.select(["id"]).with_row_id(True).limit(limit).to_arrow()
 
     def has_vector_index(self) -> bool:
@@ -157,22 +159,30 @@ class VideoTable:
 
     def build_vector_index(self) -> None:
         """Builds (or rebuilds) the approximate index of the pooled vectors."""
-        self._check_writable()
+        self.check_writable()
         with storage_errors(self.uri, "building the vector index"):
-            self._table.create_index("pooled", config=HnswSq(distance_type="dot"), replace=True)
+            config = HnswSq(distance_type="dot")
+            retry_on_conflict(self._table, lambda: self._table.create_index("pooled", config=config, replace=True))
 
     def compact(self, *, force: bool = False) -> None:
         """Merges small data files and brings indexes up to date; old versions go once no reader can be on them."""
-        self._check_writable()
+        self.check_writable()
         if force or self._table.stats()["fragment_stats"]["num_small_fragments"] > SMALL_FRAGMENTS:
             with storage_errors(self.uri, "compacting"):
                 retry_on_conflict(self._table, lambda: self._table.optimize(cleanup_older_than=timedelta(hours=1)))
 
     def _query(self, columns, where):
         query = self._table.search().select(list(columns)).with_row_id(True)
-        return query if where is None else query.where(check_where(where))
+        return query if where is None else query.where(as_expression(where))
 
-    def _check_writable(self):
+    def _reading(self, where: str | None = None):
+        """The context of a read; what fails in one with a filter is the filter, as good as always."""
+        if where is None:
+            return storage_errors(self.uri, "reading")
+        names = [name for name in self.columns if name in FILTERABLE or name not in BUILT_IN]
+        return storage_errors(self.uri, f"the filter {where!r}", f"; a filter may name {', '.join(names)}")
+
+    def check_writable(self) -> None:
         if self.read_only:
             raise VideoIndexError(
                 f"the index at {self.uri} was opened read-only: copy it to a folder of your own to change it"
@@ -208,6 +218,12 @@ def retry_on_conflict(table, write):
             if isinstance(error, VideoIndexError) or not lost_race or attempt + 1 == WRITE_ATTEMPTS:
                 raise
             time.sleep(random.uniform(0.01, 0.05) * min(2**attempt, 32))
+
+
+def _location(uri) -> str:
+    if not isinstance(uri, (str, os.PathLike)) or not str(uri):
+        raise VideoIndexError(f"an index is at a folder or at a URI such as s3://bucket/name, got {uri!r}")
+    return str(uri) if _is_remote(str(uri)) else os.path.expanduser(uri)
 
 
 def _is_remote(uri: str) -> bool:

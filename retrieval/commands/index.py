@@ -33,19 +33,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    for name in ("batch_size", "workers", "commit_every"):
-        if getattr(args, name) < 1:
-            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(args, name)}")
+    from ..corpus import find_sources
+    from ..encoding import AddOptions
     from ..table import VideoTable
 
-    if VideoTable.exists(args.index, storage_options(args)):
-        VideoTable.open(
-            args.index, storage_options=storage_options(args)
-        )  # a foreign one is told before a model is loaded
-    index = _open_or_create(args, *load_model(args))
     options = {
         name: getattr(args, name) for name in ("prune", "retry_failed", "batch_size", "workers", "commit_every")
     }
+    # What cannot be is told before a model is loaded or an index made.
+    AddOptions(**options)
+    find_sources(args.videos)
+    if VideoTable.exists(args.index, storage_options(args)):
+        VideoTable.open(args.index, storage_options=storage_options(args))
+    index = _open_or_create(args, *load_model(args))
     report = index.add(args.videos if len(args.videos) > 1 else args.videos[0], **options)
     if args.json:
         print(json.dumps({"index": index.uri, "videos": len(index), **asdict(report)}, ensure_ascii=False))

@@ -1,6 +1,7 @@
 """The `dmae` command: what a person and a program see, and how it fails."""
 
 import json
+import os
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -90,7 +91,9 @@ def test_stats_export_and_delete(place, capsys, tmp_path):
         ("search", "x", "--model", "MODEL", "--index", "INDEX", "--where", "year >"),
         ("search", "x", "--model", "FOLDER", "--index", "INDEX"),
         ("index", "/nowhere", "--model", "MODEL", "--index", "INDEX"),
-        ("index", "VIDEOS", "--model", "MODEL", "--index", "INDEX", "--workers", "0"),
+        ("index", "/nowhere", "--model", "MODEL", "--index", "NEW"),
+        ("search", "misspelt.mp4", "--model", "MODEL", "--index", "INDEX"),
+        ("index", "VIDEOS", "--model", "MODEL", "--index", "INDEX", "--batch-size", "0"),
         ("export", "/nowhere/x.parquet", "--index", "INDEX"),
         ("stats", "--index", "VIDEOS"),
         ("delete", "x", "--index", "INDEX", "--storage-option", "no-equals"),
@@ -98,11 +101,12 @@ def test_stats_export_and_delete(place, capsys, tmp_path):
 )
 def test_a_users_error_is_one_line_and_exit_status_2(place, capsys, argv):
     names = {"MODEL": place.model, "INDEX": place.index, "VIDEOS": place.videos, "FOLDER": place.folder}
+    names["NEW"] = str(place.folder / "new")
     status, out, err = run(capsys, *(names.get(word, word) for word in argv))
     lines = [line for line in err.splitlines() if line.strip()]
     assert status == 2 and not out
     assert len(lines) == 1 and lines[0].startswith(f"dmae {argv[0]}: error: ")
-    assert len(VideoIndex.open(place.index)) == 2
+    assert len(VideoIndex.open(place.index)) == 2 and not os.path.exists(names["NEW"])
 
 
 def test_every_command_has_help_with_an_example(capsys):

@@ -1,6 +1,7 @@
 """The index as a table: what it takes, what it refuses, and that a refusal changes nothing."""
 
 import json
+import os
 import subprocess
 from dataclasses import replace
 
@@ -55,6 +56,12 @@ BAD_ROWS = {
     "metadata of another length": (["a"], FRAMES[:1], MASK[:1], [{}, {}], "2 entries for 1"),
     "metadata that is no JSON": (["a"], FRAMES[:1], MASK[:1], [{"x": object()}], "must be JSON"),
     "metadata of another type": (["a"], FRAMES[:1], MASK[:1], [{"year": "old"}], "'year' is double in this index"),
+    "no numbers": (["a"], "frames", None, None, "frame_embeds must be an array of numbers"),
+    "rows of several lengths": (["a"], [[[1.0], [1.0, 2.0]]], None, None, "frame_embeds must be an array"),
+    "no list of ids": (None, FRAMES[:1], MASK[:1], None, "ids must be a list"),
+    "half a character": (["\udc80"], FRAMES[:1], MASK[:1], None, "is not text"),
+    "an endless number": (["a"], FRAMES[:1], MASK[:1], [{"year": 10**400}], "'year' holds a number that is too large"),
+    "metadata that is a list": (["a"], FRAMES[:1], MASK[:1], [["year"]], "must be a dictionary"),
     "a reserved key": (["a"], FRAMES[:1], MASK[:1], [{"pooled": 1}], "'pooled' is a column"),
 }
 
@@ -74,7 +81,16 @@ BAD_SEARCHES = {
     "half a k": ({"k": 1.5}, "k must be"),
     "negative offset": ({"offset": -1}, "offset must be"),
     "an unfinished filter": ({"where": "duration <"}, "filter 'duration <'"),
-    "an unknown column": ({"where": "colour = 'red'"}, "No field named colour"),
+    "an unknown column": (
+        {"where": "colour = 'red'"},
+        "named colour; a filter may name id, path, duration, year",
+    ),
+    "what the engine would drop": ({"where": "year = 2000 and_then_some"}, "filter 'year = 2000 and_then_some'"),
+    "brackets that close another's": ({"where": "year < 0) OR (1 = 1"}, "one expression"),
+    "an open bracket": ({"where": "(year < 0"}, "one expression"),
+    "a number as filter": ({"where": 5}, "text or a dictionary"),
+    "no finite number": ({"where": {"year": np.nan}}, "compares with"),
+    "a score in words": ({"min_score": "high"}, "min_score must be a number"),
     "two statements": ({"where": "1=1; DROP TABLE videos"}, "one expression"),
     "a comment": ({"where": "year = 1 -- and the rest"}, "one expression"),
     "an open quote": ({"where": "id = 'v"}, "unclosed quote"),
@@ -103,9 +119,19 @@ def test_values_in_a_filter_cannot_leave_their_quotes(index):
     check_unharmed(index)
 
 
+def test_filters_are_taken_as_meant(index):
+    search = lambda where: {h.id for h in index.search_embeddings(*texts(FRAMES, 1), k=12, where=where)[0]}  # noqa: E731
+    assert search("year = 2001 OR year = 2003 AND (id = ')' OR id LIKE 'v%')") == {"v1", "v3"}
+    assert search({"year": np.int64(2001)}) == search({"year": [2001, np.float32(2001)]}) == {"v1"}
+    assert search({"id": []}) == set() and len(search({})) == 12
+    index.add_embeddings(["v0"], FRAMES[:1], MASK[:1], [{"order": "it's", "select": True}])
+    assert search({"order": "it's", "select": True}) == search("\"order\" = 'it''s'") == {"v0"}
+
+
 def test_query_features_are_checked(index):
     sentence, words, weights = texts(FRAMES, 2)
     for bad, message in (
+        (("sentence", words, weights), "sentence_embeds must be an array"),
         ((sentence[:, :4], words, weights), "dimension"),
         ((sentence, words[:1], weights), "shapes"),
         ((sentence * torch.nan, words, weights), "NaN"),
@@ -119,6 +145,23 @@ def test_an_id_added_again_is_replaced_not_doubled(index):
     index.add_embeddings(["v0", "v12"], FRAMES[:2], MASK[:2], [{"year": 1900}, None])
     assert len(index) == 13
     assert index.search_embeddings(*texts(FRAMES, 1), where="year < 1950")[0][0].metadata == {"year": 1900}
+
+
+def test_arrays_of_any_layout_are_taken(tmp_path):
+    index = VideoIndex.create(tmp_path / "i", dim=DIM)
+    frozen = FRAMES.numpy().copy()
+    frozen.setflags(write=False)
+    ids = lambda name: [f"{name}{i}" for i in range(12)]  # noqa: E731
+    index.add_embeddings(ids("frozen"), frozen, MASK.bool().numpy())
+    index.add_embeddings(ids("turned")[::-1], frozen.astype(np.float64)[::-1], MASK.long().flip(0))
+    index.add_embeddings(np.array(ids("listed")), FRAMES.tolist(), MASK.tolist(), metadata=None)
+    index.add_embeddings(ids("trained"), FRAMES.double().requires_grad_(), MASK.numpy().astype(np.int8))
+    features = [part.numpy()[::-1] for part in texts(FRAMES, 2)]
+    hits = index.search_embeddings(*features, k=4)
+    assert [{h.id for h in row} for row in hits] == [
+        {f"{name}{i}" for name in ("frozen", "turned", "listed", "trained")} for i in (1, 0)
+    ]
+    assert len({h.score for h in hits[0]}) == 1
 
 
 def test_ids_are_any_text(tmp_path):
@@ -140,6 +183,9 @@ def test_metadata_comes_back_as_given(tmp_path):
         if where != {"none": None, "n": 3}:
             assert [h.id for h in index.search_embeddings(*texts(FRAMES, 1), where=where)[0]] == ["a"]
     json.dumps(hits["a"].to_dict())
+    index.add_embeddings(["c"], FRAMES[:1], MASK[:1], [{"n": np.int64(4), "path": tmp_path / "c.mp4", "big": 2**70}])
+    hit = index.search_embeddings(*texts(FRAMES, 1), where="n = 4 AND big > 0")[0][0]
+    assert hit.path == str(tmp_path / "c.mp4") and hit.metadata == {"n": 4, "path": hit.path, "big": 2**70}
 
 
 def test_opening_what_is_no_index_says_so(tmp_path):
@@ -149,11 +195,27 @@ def test_opening_what_is_no_index_says_so(tmp_path):
         with pytest.raises(VideoIndexError, match="no video index at"):
             VideoIndex.open(tmp_path / place)
     assert not (tmp_path / "missing").exists()
+    for place in ("", None, 3):
+        with pytest.raises(VideoIndexError, match="an index is at"):
+            VideoIndex.create(place, dim=DIM)
     with pytest.raises(VideoIndexError, match="is a file"):
         VideoIndex.create(tmp_path / "file", dim=DIM)
     lancedb.connect(tmp_path / "foreign").create_table(TABLE_NAME, pa.table({"x": [1]}))
     with pytest.raises(VideoIndexError, match="not a video index"):
         VideoIndex.open(tmp_path / "foreign")
+
+
+def test_a_place_in_the_home_folder_is_found_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    VideoIndex.create("~/index", dim=DIM)
+    assert (tmp_path / "index").is_dir() and len(VideoIndex.open("~/index")) == 0
+
+
+def test_a_creator_that_was_killed_leaves_nothing_in_the_way(tmp_path):
+    (tmp_path / "i" / "videos.lance" / "_versions").mkdir(parents=True)
+    with pytest.raises(VideoIndexError, match="no video index at"):
+        VideoIndex.open(tmp_path / "i")
+    assert len(VideoIndex.create(tmp_path / "i", dim=DIM)) == 0
 
 
 def test_a_newer_format_is_refused(tmp_path):
@@ -175,11 +237,21 @@ def test_read_only_refuses_every_change(index):
     for change in (
         lambda: reader.delete("v0"),
         lambda: reader.add_embeddings(["x"], FRAMES[:1], MASK[:1]),
+        lambda: VideoIndex(reader.table, *tiny_model()).add("/"),
         reader.optimize,
     ):
         with pytest.raises(VideoIndexError, match="read-only"):
             change()
     check_unharmed(index)
+    assert os.listdir(index.uri) == ["videos.lance"]
+
+
+def test_a_model_of_another_dimension_is_refused(index, tmp_path):
+    with pytest.raises(VideoIndexError, match="dimension 16, the model 32"):
+        VideoIndex.open(index.uri, *tiny_model())
+    with pytest.raises(VideoIndexError, match="dimension 16, the model 32"):
+        VideoIndex.create(tmp_path / "i", *tiny_model(), dim=16)
+    assert not (tmp_path / "i").exists()
 
 
 def test_another_model_or_preprocessing_is_refused_naming_both(tmp_path):

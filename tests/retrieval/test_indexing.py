@@ -16,7 +16,7 @@ from video_files import write_video
 
 from dmae.modeling import read_frames
 from dmae.modeling.features import TextFeatures, VideoFeatures
-from dmae.retrieval import VideoIndex, VideoIndexError
+from dmae.retrieval import SearchLimits, VideoIndex, VideoIndexError
 from dmae.retrieval.query import _as_query, pad_features
 
 KILLS = 4  # benchmarks/index_crashes.py does more
@@ -109,6 +109,33 @@ def test_a_second_run_does_nothing_and_remembers_bad_files(index, corpus):
     assert index.table.version == version and report.seconds < 2
 
 
+def test_a_file_that_cannot_be_named_is_reported(index, tmp_path):
+    make_corpus(tmp_path, ["a.mp4"])
+    os.link(tmp_path / "a.mp4", os.fsencode(tmp_path) + b"/caf\xe9.mp4")
+    report = index.add(tmp_path)
+    assert report.added == 1
+    assert report.failed == [(f"{tmp_path}/caf\\udce9.mp4", "its name is not UTF-8: rename it to index it")]
+
+
+@pytest.mark.parametrize("options", [{"batch_size": 0}, {"commit_every": 0}, {"workers": -1}, {"rank": 2}])
+def test_options_out_of_range_are_named(index, corpus, options):
+    with pytest.raises(VideoIndexError, match=f"{next(iter(options))} must be"):
+        index.add(corpus, **options)
+    for strange in (None, 3, [3]):
+        with pytest.raises(VideoIndexError, match="give a folder"):
+            index.add(strange)
+
+
+def test_an_index_that_outgrows_memory_gets_its_vector_index(index, corpus, model):
+    small = VideoIndex.open(index.uri, *model, limits=SearchLimits(exact_limit=3))
+    index.add(corpus)
+    assert "optimize() builds the vector index" in small.stats()["stage_one"]
+    expected = [hit.id for hit in small.search("a red square")]
+    small.add(corpus)
+    assert small.stats()["stage_one"] == "Lance vector index"
+    assert [hit.id for hit in small.search("a red square")] == expected
+
+
 def test_a_folder_without_videos_is_named(index, tmp_path):
     (tmp_path / "notes.txt").write_text("not a video")
     with pytest.raises(VideoIndexError, match=f"no videos in {tmp_path}"):
@@ -166,9 +193,11 @@ def test_images_and_videos_are_queries(index, corpus, model, tmp_path):
     assert both[1][0].id == "b.mp4" and len(both) == 3
 
 
-@pytest.mark.parametrize("query", ["", "  ", [], 3, None, b"no video", "missing/film.mp4x "])
+@pytest.mark.parametrize(
+    "query", ["", "  ", [], ["a", ""], 3, None, b"no video", np.zeros((4, 4)), "film.mp4", "missing/film.mp4x "]
+)
 def test_empty_and_strange_queries(index, corpus, query):
-    if query == "missing/film.mp4x ":
+    if isinstance(query, str) and query == "missing/film.mp4x ":
         assert index.search(query) == []  # a text like any other, in an empty index
         return
     with pytest.raises(ValueError) as error:
