@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from .config import TrainConfig
 
 STATE_FILE = "run_state.json"
-PREFIX = "checkpoint-"
+PREFIX, UNFINISHED = "checkpoint-", ".unfinished-"
 
 # What may differ between a checkpoint and the run that continues it: where and how fast it runs and what it reports.
 FREE_KEYS = frozenset(
@@ -34,6 +34,7 @@ class Position:
 
     step: optimizer steps done. epoch, batch: the epoch, and how many batches of it are consumed.
     evaluated: the step of the last evaluation. best_metrics: of the best one.
+    seconds: how long the run took so far, without the times between its interruptions.
     """
 
     step: int = 0
@@ -41,23 +42,30 @@ class Position:
     batch: int = 0
     evaluated: int | None = None
     best_metrics: dict = field(default_factory=dict)
+    seconds: float = 0.0
 
 
 class CheckpointStore:
-    """The checkpoints of one run: `FOLDER/checkpoint-N`, the newest `keep` of them.
+    """The checkpoints of one run: `OUTPUT_DIR/checkpoints/checkpoint-N`, the newest `keep_checkpoints` of them.
 
     Each holds model, optimizer, scheduler, gradient scaler and every process's random state, as Accelerate saves them,
     and the position. It is written under another name, flushed to disk and renamed, so that a run killed at any moment
     leaves whole checkpoints only.
     """
 
-    def __init__(self, accelerator: Accelerator, folder: Path, config: TrainConfig):
-        self.accelerator, self.folder, self.config = accelerator, folder, config
+    def __init__(self, accelerator: Accelerator, config: TrainConfig):
+        self.accelerator, self.config = accelerator, config
+        self.folder = Path(config.output_dir) / "checkpoints"
+        self.current: Path | None = None  # the last one that this run saved or loaded
 
-    def save(self, position: Position) -> Path:
+    def save(self, position: Position) -> None:
         target = self.folder / f"{PREFIX}{position.step:08d}"
-        unfinished = self.folder / f".unfinished-{position.step:08d}"
+        unfinished = self.folder / f"{UNFINISHED}{position.step:08d}"
         main = self.accelerator.is_main_process
+        if target == self.current:  # the same weights, which may have been evaluated since
+            if main:
+                self._write_state(target, position)
+            return
         if main:
             shutil.rmtree(unfinished, ignore_errors=True)
             unfinished.mkdir(parents=True)
@@ -65,51 +73,73 @@ class CheckpointStore:
         self.accelerator.save_state(str(unfinished))
         self.accelerator.wait_for_everyone()
         if main:
-            state = {"position": asdict(position), "config": self.config.to_dict()}
-            (unfinished / STATE_FILE).write_text(json.dumps(state, indent=1), encoding="utf-8")
+            self._write_state(unfinished, position)
             flush_folder(unfinished)
             replace_folder(unfinished, target)
-            self._prune()
+            self._prune(target)
         self.accelerator.wait_for_everyone()
-        return target
+        self.current = target
 
     def find(self, resume: str | None) -> Path | None:
         """The checkpoint that `resume` asks for: "auto", a folder, or None.
 
         Raises:
-            CheckpointError: the named folder is not a whole checkpoint.
+            CheckpointError: it was made with another configuration, is damaged, or is no checkpoint.
         """
         if resume is None:
             return None
-        if resume == "auto":
-            return max(self.all(), default=None)
-        if not (Path(resume) / STATE_FILE).is_file():
+        checkpoint = max(self.all(), default=None) if resume == "auto" else Path(resume).expanduser()
+        if checkpoint is None:
+            return None
+        if not (checkpoint / STATE_FILE).is_file():
             raise CheckpointError(f"resume={resume}: no checkpoint is there (a folder with {STATE_FILE})")
-        return Path(resume)
+        self._read_state(checkpoint)
+        return checkpoint
 
     def load(self, checkpoint: Path) -> Position:
         """Restores everything but the data; call it after `accelerator.prepare`.
 
         Raises:
-            CheckpointError: it was made with another configuration, or is damaged.
+            CheckpointError: as `find`.
         """
+        position = self._read_state(checkpoint)
         try:
-            state = json.loads((checkpoint / STATE_FILE).read_text(encoding="utf-8"))
-            position = Position(**state["position"])
-            self._refuse_other_config(checkpoint, state["config"])
-        except (KeyError, TypeError, json.JSONDecodeError) as error:
-            raise CheckpointError(f"{checkpoint} is damaged ({error}): delete it, or set resume=null") from None
-        self.accelerator.load_state(str(checkpoint))
+            self.accelerator.load_state(str(checkpoint))
+        except Exception as error:  # of many kinds: each file of it has a format of its own
+            raise CheckpointError(_damaged(checkpoint, error)) from error
+        self.current = checkpoint
         return position
 
     def all(self) -> list[Path]:
         return sorted(path for path in self.folder.glob(f"{PREFIX}*") if (path / STATE_FILE).is_file())
 
-    def _prune(self) -> None:
-        for path in self.all()[: -self.config.keep_checkpoints]:
+    def _prune(self, newest: Path) -> None:
+        """Keeps the newest of this run. Those of later steps are left from a run that this one took the place of."""
+        checkpoints = self.all()
+        ours = [path for path in checkpoints if path <= newest][-self.config.keep_checkpoints :]
+        for path in checkpoints:
+            if path not in ours:
+                discard_folder(path)
+        for path in self.folder.glob(f"{UNFINISHED}*"):
             shutil.rmtree(path)
-        for path in self.folder.glob(".unfinished-*"):
-            shutil.rmtree(path)
+
+    def _write_state(self, checkpoint: Path, position: Position) -> None:
+        state = {"position": asdict(position), "config": self.config.to_dict()}
+        temporary = checkpoint / f"{STATE_FILE}.tmp"
+        with temporary.open("w", encoding="utf-8") as file:
+            json.dump(state, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, checkpoint / STATE_FILE)
+
+    def _read_state(self, checkpoint: Path) -> Position:
+        try:
+            state = json.loads((checkpoint / STATE_FILE).read_text(encoding="utf-8"))
+            position = Position(**state["position"])
+            self._refuse_other_config(checkpoint, state["config"])
+        except (KeyError, TypeError, json.JSONDecodeError) as error:
+            raise CheckpointError(_damaged(checkpoint, error)) from None
+        return position
 
     def _refuse_other_config(self, checkpoint: Path, theirs: dict) -> None:
         ours = json.loads(json.dumps(self.config.to_dict()))
@@ -125,6 +155,14 @@ class CheckpointStore:
             )
 
 
+def _damaged(checkpoint: Path, error: Exception) -> str:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return (
+        f"{checkpoint} is damaged ({reason[:200]}): delete it to continue from the one before, or set resume=null to "
+        "start anew"
+    )
+
+
 def flush_folder(folder: Path) -> None:
     """Puts every file of a folder, and the folder itself, on disk."""
     for path in [*folder.rglob("*"), folder]:
@@ -136,10 +174,18 @@ def flush_folder(folder: Path) -> None:
 
 
 def replace_folder(source: Path, target: Path) -> None:
-    """Renames a finished folder; an older one of that name goes only once the new one is whole."""
+    """Renames a finished folder; one that bears the name goes."""
     if target.exists():
-        shutil.rmtree(target)
+        discard_folder(target)
     os.replace(source, target)
+
+
+def discard_folder(folder: Path) -> None:
+    """Deletes a checkpoint; what a kill leaves of it no longer bears a checkpoint's name."""
+    doomed = folder.with_name(f"{UNFINISHED}{folder.name}")
+    shutil.rmtree(doomed, ignore_errors=True)
+    os.replace(folder, doomed)
+    shutil.rmtree(doomed)
 
 
 def publish_files(source: Path, target: Path) -> None:

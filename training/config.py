@@ -1,6 +1,9 @@
 """The configuration of a training run: one dataclass, filled from a YAML file and `key=value` overrides."""
 
 import difflib
+import math
+import os
+import re
 import types
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
@@ -8,6 +11,17 @@ from pathlib import Path
 from typing import Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
+
+RANGES = {
+    **dict.fromkeys(("epochs", "gradient_accumulation_steps", "micro_batch_size", "max_steps"), (1, math.inf)),
+    **dict.fromkeys(("log_every", "keep_checkpoints", "eval_batch_size", "num_frames"), (1, math.inf)),
+    **dict.fromkeys(("checkpoint_every", "num_workers", "shuffle_buffer", "seed"), (0, math.inf)),
+    **dict.fromkeys(("clip_learning_rate", "learning_rate", "weight_decay", "max_grad_norm"), (0, math.inf)),
+    "eval_every": (-1, math.inf),
+    "warmup_ratio": (0, 1),
+    "max_words": (3, math.inf),  # the start and the end of a text are two
+}
+METRIC = re.compile(r"(t2v|v2t)_(R@1|R@5|R@10|MdR|MnR)|hard_negative_accuracy(/.+)?")
 
 
 class ConfigError(ValueError):
@@ -25,9 +39,8 @@ class TrainConfig:
     model: str | None = None  # a DMAE checkpoint with its processor: folder or Hub id
     clip: str | None = None  # a CLIP checkpoint to start from: folder or Hub id
     model_config: dict | None = None  # fields of DmaeConfig: start from random weights; needs `tokenizer`
-    tokenizer: str | None = None  # folder or Hub id; by default the checkpoint's own
+    tokenizer: str | None = None  # of `model_config`: folder or Hub id; a checkpoint brings its own
     model_options: dict = field(default_factory=dict)  # fields of DmaeConfig that differ from the checkpoint's
-    trust_remote_code: bool = False
     # Data
     dataset: str = ""  # msrvtt, msvd, didemo, activitynet, a folder, or a Hub id
     videos: str | None = None  # the folder of the videos, where they do not lie beside their table
@@ -98,13 +111,22 @@ class TrainConfig:
             )
         if self.model_config is not None and not self.tokenizer:
             raise ConfigError("model_config starts from random weights: give tokenizer=<folder or Hub id> too")
+        if self.model_config is None and self.tokenizer is not None:
+            raise ConfigError("tokenizer goes with model_config: a checkpoint (model=, clip=) brings its own")
         if not self.dataset:
             raise ConfigError("dataset is missing: a folder, a Hub id, msrvtt, msvd, didemo or activitynet")
         if self.batch_size < 2:
             raise ConfigError(f"batch_size={self.batch_size}: a contrastive loss needs at least 2 pairs to compare")
-        for name in ("epochs", "gradient_accumulation_steps", "micro_batch_size", "max_steps", "log_every"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise ConfigError(f"{name}={getattr(self, name)} must be at least 1")
+        for name, (least, most) in RANGES.items():
+            value = getattr(self, name)
+            if value is not None and not least <= value <= most:
+                limits = f"at least {least}" if most == math.inf else f"from {least} to {most}"
+                raise ConfigError(f"{name}={value} must be {limits}")
+        if not METRIC.fullmatch(self.best_metric):
+            raise ConfigError(
+                f"best_metric={self.best_metric} is not measured: it must be t2v_ or v2t_ before R@1, R@5, R@10, MdR "
+                "or MnR, or hard_negative_accuracy"
+            )
         if self.streaming and (self.max_steps is None or self.cache_frames != "none"):
             raise ConfigError("streaming=true needs max_steps=<number> (a stream has no length) and cache_frames=none")
         if self.random_frames and self.cache_frames in ("none", "memory"):
@@ -204,6 +226,8 @@ def _convert(key: str, value, hint):
             pass
     if wanted is str and isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
+    if wanted is str and isinstance(value, str) and value.startswith("~/"):  # YAML has no shell before it
+        return os.path.expanduser(value)
     if isinstance(value, wanted) and not (wanted is int and isinstance(value, bool)):
         return value
     raise ConfigError(f"{key}={value!r}: it must be a {wanted.__name__}, not a {type(value).__name__}")

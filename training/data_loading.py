@@ -52,6 +52,7 @@ class CorpusBatches:
     """Batches of a corpus that fits in a list."""
 
     def __init__(self, samples: list, collate: Collator, config: TrainConfig, accelerator: Accelerator):
+        self.samples = samples
         self.sampler = PairBatchSampler(
             [len(sample.captions) for sample in samples],
             config.batch_size,
@@ -76,7 +77,6 @@ class CorpusBatches:
             # Its own, or starting an epoch would draw from the global state, which a resumed run must find unchanged.
             generator=torch.Generator(),
         )
-        self.num_videos = len(samples)
 
     def total(self, epochs: int, group: int) -> int:
         """Optimizer steps in `epochs`, `group` batches each."""
@@ -119,7 +119,6 @@ class StreamBatches:
         self.stream = stream.shuffle(config.seed, config.shuffle_buffer) if hasattr(stream, "shuffle") else stream
         self.collate, self.config = collate, config
         self.share = config.batch_size // num_processes
-        self.num_videos = None
         for name in ("word_dropping", "caption_edits"):
             if getattr(config, name):
                 logger.warning("%s has no effect on a stream: it needs the whole corpus", name)

@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -11,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 from accelerate import Accelerator
+from accelerate.tracking import get_available_trackers
 from accelerate.utils import DistributedType, InitProcessGroupKwargs, set_seed
 
 from dmae.modeling import DmaeModel
@@ -55,6 +57,7 @@ def train(config: TrainConfig) -> dict:
             step, and what was trained is kept. KeyboardInterrupt: stopped by a signal, after saving.
     """
     config.check()
+    check_trackers(config.trackers)
     accelerator = Accelerator(
         mixed_precision=config.mixed_precision,
         cpu=config.cpu,
@@ -64,6 +67,7 @@ def train(config: TrainConfig) -> dict:
         # The others wait while the main process decodes and measures.
         kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(hours=6))],
     )
+    CheckpointStore(accelerator, config).find(config.resume)  # refused before anything is loaded or decoded
     if config.push_to_hub and accelerator.is_main_process:
         prepare_repo(config.hub_model_id, private=config.hub_private)
     set_seed(config.seed, deterministic=config.deterministic)
@@ -72,6 +76,8 @@ def train(config: TrainConfig) -> dict:
         check_for_fsdp(config, model, accelerator.num_processes)
     eval_samples = load_eval_samples(config)
     batches = make_batches(config, processor, accelerator)
+    if accelerator.is_main_process and not config.streaming:
+        warn_of_shared_videos(batches.samples, eval_samples or [], config)
     set_seed(config.seed, device_specific=True)
     result = Trainer(config, accelerator, model, processor, batches, eval_samples).run()
     if accelerator.is_main_process:
@@ -80,6 +86,16 @@ def train(config: TrainConfig) -> dict:
         result |= {"url": published.url} if published else {}
     accelerator.end_training()
     return result
+
+
+def check_trackers(names: list[str]) -> None:
+    """Raises ConfigError for trackers whose library is not there, which Accelerate would leave out with a warning."""
+    available = ["all", *map(str, get_available_trackers())]
+    missing = [name for name in names if name not in available]
+    if missing:
+        raise ConfigError(
+            f"trackers: {', '.join(missing)} is not installed or unknown; there is {', '.join(available)}"
+        )
 
 
 def check_for_fsdp(config: TrainConfig, model: DmaeModel, processes: int) -> None:
@@ -104,6 +120,23 @@ def load_eval_samples(config: TrainConfig) -> list | None:
     return load_samples(config.eval_dataset or config.dataset, config.eval_split, missing=config.missing, **places)
 
 
+def warn_of_shared_videos(samples: list, eval_samples: list, config: TrainConfig) -> None:
+    """A folder without splits is both at once."""
+    trained_on = {(sample.video, sample.start, sample.end) for sample in samples if isinstance(sample.video, str)}
+    files = [sample for sample in eval_samples if isinstance(sample.video, str)]
+    shared = sum((sample.video, sample.start, sample.end) in trained_on for sample in files)
+    if shared:
+        logger.warning(
+            "%d of the %d videos of eval_split=%s are trained on too: the metrics will tell what was learned by heart",
+            *(shared, len(eval_samples), config.eval_split),
+        )
+
+
+def is_worse(metrics: dict[str, float], than: dict[str, float], name: str) -> bool:
+    """By one metric, of which ranks are better the lower they are."""
+    return metrics[name] > than[name] if name.endswith(("MdR", "MnR")) else metrics[name] < than[name]
+
+
 class Trainer:
     """One run. `model`, `optimizer` and `scheduler` are as Accelerate prepared them."""
 
@@ -119,12 +152,11 @@ class Trainer:
         self.scheduler = make_scheduler(self.optimizer, config, self.total_steps)
         accelerator.register_for_checkpointing(self.scheduler)
         self.normalize = Normalizer(processor.video_processor)
-        self.store = CheckpointStore(accelerator, self.folder / "checkpoints", config)
+        self.store = CheckpointStore(accelerator, config)
         self.position = Position()
-        self.losses, self.last_saved = {}, None
+        self.losses, self.counted = {}, time.monotonic()
 
     def run(self) -> dict:
-        began = time.monotonic()
         self._resume()
         if self.accelerator.is_main_process:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -142,7 +174,7 @@ class Trainer:
             "model_dir": str(self.folder),
             "metrics": self.position.best_metrics or self.losses,
             "step": self.position.step,
-            "seconds": time.monotonic() - began,
+            "seconds": self.position.seconds,
         }
 
     @property
@@ -153,21 +185,21 @@ class Trainer:
         checkpoint = self.store.find(self.config.resume)
         if checkpoint is not None:
             self.position = self.store.load(checkpoint)
-            self.last_saved = self.position.step
-            logger.info("continuing from %s", checkpoint)
+            self.accelerator.print(f"continuing from {checkpoint}", file=sys.stderr)
 
     def _epoch(self, stop: StopRequest) -> None:
         groups = self._groups(self.batches.epoch(self.position.epoch, self.position.batch))
+        began = time.monotonic()
         for group in groups:
-            began = time.monotonic()
             values = self._step(group)
             self.position.step += 1
             self.position.batch += len(group)
             self._report(values, group, time.monotonic() - began)
             if highest(stop.received or 0, self.accelerator.device):
                 self._save_checkpoint()
+                how = "" if self.config.resume == "auto" else " with resume=auto"
                 raise KeyboardInterrupt(
-                    f"stopped at step {self.position.step}; the same command continues from {self.store.folder}"
+                    f"stopped at step {self.position.step}; the same command{how} continues from {self.store.folder}"
                 )
             if self.finished:
                 break
@@ -175,6 +207,7 @@ class Trainer:
                 self._evaluate()
             if self.config.checkpoint_every and self.position.step % self.config.checkpoint_every == 0:
                 self._save_checkpoint()
+            began = time.monotonic()
         else:
             self.position.epoch, self.position.batch = self.position.epoch + 1, 0
             if self.config.eval_every == 0:
@@ -243,9 +276,10 @@ class Trainer:
             self.losses = values
 
     def _save_checkpoint(self) -> None:
-        if self.last_saved != self.position.step:
-            self.store.save(self.position)
-            self.last_saved = self.position.step
+        now = time.monotonic()
+        self.position.seconds += now - self.counted
+        self.counted = now
+        self.store.save(self.position)
 
     def _evaluate(self) -> None:
         """Measures the model, and keeps it where it is the best so far."""
@@ -263,8 +297,7 @@ class Trainer:
         if best not in metrics:
             raise TrainingError(f"best_metric={best}: the evaluation gives {', '.join(metrics)}")
         self.position.evaluated = self.position.step
-        self.last_saved = None  # a checkpoint of this step does not know it yet
-        if not self.position.best_metrics or metrics[best] >= self.position.best_metrics[best]:
+        if not self.position.best_metrics or not is_worse(metrics, self.position.best_metrics, best):
             self.position.best_metrics = metrics
             self._save_model()
 

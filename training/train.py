@@ -5,6 +5,8 @@ import logging
 import sys
 from types import SimpleNamespace
 
+from accelerate import PartialState
+
 from .config import load_config
 from .loop import TrainingError, train
 from .publishing import PublishingError
@@ -29,9 +31,13 @@ def run(args: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return 130
+    if not PartialState().is_main_process:
+        return 0
     numbers = {name: value for name, value in result["metrics"].items() if isinstance(value, int | float)}
     print("\n".join(f"{name:24} {value:.4g}" for name, value in numbers.items()))
     print(f"model: {result['model_dir']} ({result['step']} steps in {result['seconds']:.0f} s)")
+    if "url" in result:
+        print(f"published: {result['url']}")
     return 0
 
 
@@ -49,7 +55,7 @@ def main() -> int:
     try:
         return run(parser.parse_args())
     except (ValueError, OSError, TrainingError, PublishingError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
 
 

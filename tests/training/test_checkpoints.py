@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -103,6 +105,10 @@ def assert_same_run(folder, uninterrupted):
     assert same_weights(folder, uninterrupted)
 
 
+def steps_in(folder) -> list[int]:
+    return sorted(int(path.name.removeprefix("checkpoint-")) for path in folder.glob("checkpoint-*"))
+
+
 def test_killed_run_continues_to_the_same_curve(start, uninterrupted, tmp_path):
     config = config_of(start, tmp_path / "run")
     process = start_process(config, tmp_path / "config.yaml")
@@ -118,7 +124,7 @@ def test_killed_run_continues_to_the_same_curve(start, uninterrupted, tmp_path):
 def test_ctrl_c_saves_and_exits(start, uninterrupted, tmp_path):
     config = config_of(start, tmp_path / "run", checkpoint_every=1000)
     process = start_process(config, tmp_path / "config.yaml", CTRL_C_IN_STEP_3)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=180)
     assert process.returncode == 130 and "Traceback" not in said
     assert "the same command continues from" in said
     stopped = max((tmp_path / "run" / "checkpoints").iterdir())
@@ -169,18 +175,44 @@ def test_kill_while_a_checkpoint_is_written(start, uninterrupted, tmp_path, monk
     assert not list(folder.glob(".unfinished-*"))
 
 
+def test_a_kill_while_old_checkpoints_are_deleted_leaves_whole_ones(start, tmp_path, monkeypatch):
+    def kill(folder, **_):
+        if folder.exists():
+            (folder / "model.safetensors").unlink()
+            raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(checkpoints.shutil, "rmtree", kill)
+        train(config_of(start, tmp_path / "run", max_steps=6, checkpoint_every=2, keep_checkpoints=1))
+    folder = tmp_path / "run" / "checkpoints"
+    assert steps_in(folder) == [4] and (folder / "checkpoint-00000004" / "model.safetensors").is_file()
+
+
+def test_a_run_that_starts_anew_takes_the_place_of_the_old_one(start, tmp_path):
+    """Its first checkpoint is below the old ones, which a later resume=auto must not find."""
+    config = config_of(start, tmp_path / "run", max_steps=6, checkpoint_every=2)
+    train(config)
+    train(replace(config, resume=None, max_steps=3, checkpoint_every=1))
+    assert steps_in(tmp_path / "run" / "checkpoints") == [2, 3]
+    assert train(replace(config, max_steps=3))["step"] == 3
+
+
 def test_newest_checkpoints_are_kept(uninterrupted):
     names = sorted(path.name for path in (uninterrupted / "checkpoints").iterdir())
     assert names == [f"checkpoint-{step:08}" for step in (16, 20)]
 
 
-def test_a_finished_run_is_not_repeated(start, uninterrupted):
+def test_a_finished_run_is_not_repeated(start, uninterrupted, capsys):
     before = (uninterrupted / "metrics.jsonl").read_text()
-    assert train(config_of(start, uninterrupted))["step"] == STEPS
+    state = json.loads((uninterrupted / "checkpoints" / "checkpoint-00000020" / "run_state.json").read_text())
+    again = train(config_of(start, uninterrupted))
+    assert again["step"] == STEPS and again["seconds"] >= state["position"]["seconds"] > 0
     assert (uninterrupted / "metrics.jsonl").read_text() == before
+    assert "continuing from" in capsys.readouterr().err
 
 
-def test_another_configuration_is_refused_by_name(start, uninterrupted):
+def test_another_configuration_is_refused_by_name_before_anything_is_loaded(start, uninterrupted, monkeypatch):
+    monkeypatch.setattr(loop, "load_model", None)
     with pytest.raises(CheckpointError, match="batch_size=5 there, 6 here") as error:
         train(config_of(start, uninterrupted, batch_size=6, num_workers=1))
     assert "\n" not in str(error.value)
@@ -197,6 +229,18 @@ def test_a_damaged_checkpoint_is_named(start, tmp_path):
     (folder / "run_state.json").write_text("{")
     with pytest.raises(CheckpointError, match="checkpoint-00000004 is damaged"):
         train(config_of(start, tmp_path / "run"))
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.bin"])
+def test_a_checkpoint_with_a_damaged_file_is_named(start, uninterrupted, tmp_path, name):
+    copy = shutil.copytree(uninterrupted / "checkpoints" / "checkpoint-00000016", tmp_path / "copy")
+    with (copy / name).open("r+b") as file:
+        file.truncate(100)
+    with pytest.raises(
+        CheckpointError, match=r"copy is damaged \(.*delete it to continue from the one before"
+    ) as error:
+        train(config_of(start, tmp_path / "run", resume=str(copy)))
+    assert "\n" not in str(error.value)
 
 
 def test_a_loss_that_is_no_number_stops_and_names_the_batch(start, tmp_path):

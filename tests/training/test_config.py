@@ -45,6 +45,11 @@ def test_refused(override, said):
     assert "\n" not in str(error.value)
 
 
+def test_a_home_folder_is_found_without_a_shell():
+    config = load_config(None, ["output_dir=~/runs/mine", "cache_frames=none"])
+    assert config.output_dir == str(Path.home() / "runs" / "mine") and config.cache_frames == "none"
+
+
 def test_bare_no_is_a_precision():
     assert load_config(None, ["mixed_precision=no"]).mixed_precision == "no"
 
@@ -73,6 +78,11 @@ def test_missing_file(tmp_path):
         ({"model": "m", "dataset": "d", "push_to_hub": True}, "needs hub_model_id"),
         ({"model": "m", "dataset": "d", "epochs": 0}, "epochs=0"),
         ({"model": "m", "dataset": "d", "random_frames": True}, "needs cache_frames="),
+        ({"model": "m", "dataset": "d", "tokenizer": "t"}, "tokenizer goes with model_config"),
+        ({"model": "m", "dataset": "d", "keep_checkpoints": 0}, "keep_checkpoints=0 must be at least 1"),
+        ({"model": "m", "dataset": "d", "checkpoint_every": -1}, "checkpoint_every=-1 must be at least 0"),
+        ({"model": "m", "dataset": "d", "warmup_ratio": 10}, r"warmup_ratio=10.0 must be from 0 to 1"),
+        ({"model": "m", "dataset": "d", "best_metric": "R@1"}, "best_metric=R@1 is not measured: it must be t2v_"),
     ],
 )
 def test_settings_that_cannot_work_together(values, said):
@@ -101,7 +111,7 @@ def test_recipes_are_the_papers(dataset, backbone):
     DmaeConfig(num_frames=config.num_frames, max_words=config.max_words, **config.model_options)
 
 
-@pytest.mark.parametrize("name", ["one_gpu", "eight_gpus", "multi_node"])
+@pytest.mark.parametrize("name", ["one_gpu", "eight_gpus", "multi_node", "fsdp"])
 def test_launch_examples_are_read_by_accelerate(name):
     from accelerate.commands.config.config_args import load_config_from_file
 

@@ -12,7 +12,7 @@ from dmae.training.config import ConfigError, TrainConfig, save_config
 from dmae.training.corpora import CorpusError, load_samples
 from dmae.training.evaluation import evaluate_model
 from dmae.training.frame_cache import CacheSettings, write_frame_cache
-from dmae.training.loop import check_for_fsdp, train
+from dmae.training.loop import check_for_fsdp, is_worse, train, warn_of_shared_videos
 from dmae.training.tracking import read_metrics
 
 
@@ -152,6 +152,26 @@ def test_bad_input_is_told_at_the_start(start, tmp_path, changes, said):
     with pytest.raises((ValueError, OSError), match=said):
         train(config_of(start, tmp_path / "run", **changes))
     assert not (tmp_path / "run").exists()
+
+
+def test_trackers_that_are_not_there_are_refused(start, tmp_path):
+    with pytest.raises(ConfigError, match=r"trackers: notebook is not installed or unknown; there is all, .*tens"):
+        train(config_of(start, tmp_path / "run", trackers=["tensorboard", "notebook"]))
+
+
+def test_evaluating_on_the_training_videos_is_said(start, tmp_path, caplog):
+    samples = load_samples(start["dataset"], "train")
+    warn_of_shared_videos(samples, samples[:3], TrainConfig(eval_split="test"))
+    assert "3 of the 3 videos of eval_split=test are trained on too" in caplog.text
+    caplog.clear()
+    warn_of_shared_videos(samples[3:], samples[:3], TrainConfig())
+    assert not caplog.text
+
+
+def test_ranks_are_better_the_lower_they_are():
+    low, high = {"t2v_MdR": 2.0, "t2v_R@1": 10.0}, {"t2v_MdR": 5.0, "t2v_R@1": 40.0}
+    assert is_worse(high, low, "t2v_MdR") and not is_worse(low, high, "t2v_MdR")
+    assert is_worse(low, high, "t2v_R@1") and not is_worse(low, low, "t2v_R@1")
 
 
 def test_one_video_cannot_be_compared(start, tmp_path):
