@@ -57,7 +57,7 @@ def load_benchmark(
         raise CorpusError(f"{benchmark.title}: no folder {videos}; get the videos from {benchmark.videos_from}")
     try:
         samples = list(benchmark.read(annotations, split))
-    except (KeyError, TypeError, IndexError, AttributeError, json.JSONDecodeError) as error:
+    except (KeyError, TypeError, IndexError, AttributeError, ValueError, csv.Error) as error:
         files = ", ".join(benchmark.files[split])
         raise CorpusError(
             f"{benchmark.title}: {files} in {annotations} is not in the published form ({type(error).__name__}: "

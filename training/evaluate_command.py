@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -50,6 +51,8 @@ def run(args: argparse.Namespace) -> int:
     for name in ("batch_size", "num_frames"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(args, name)}")
+    if args.json and not Path(args.json).expanduser().parent.is_dir():  # known before the work, not after it
+        raise ValueError(f"--json {args.json}: there is no such folder")
     started = time.monotonic()
     model, processor = _load(args)
     source = {"videos": args.videos, "annotations": args.annotations, "name": args.name, "missing": args.missing}
@@ -78,6 +81,9 @@ def _load(args: argparse.Namespace):
     from dmae.modeling.loading import load_pretrained
 
     model, processor = load_pretrained(args.model, **({"dtype": args.dtype} if args.dtype else {}))
+    most = model.config.num_frames if model.config.temporal_layers else math.inf
+    if args.num_frames and args.num_frames > most:
+        raise ValueError(f"--num-frames {args.num_frames}: {args.model} has positions for {most} frames")
     if args.num_frames:
         processor.video_processor.num_frames = args.num_frames
     return model.to(args.device or Accelerator().device), processor

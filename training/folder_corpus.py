@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import TextIO
 
 from .samples import CorpusError, VideoSample, merge_rows, sample_from_row
 
@@ -90,20 +91,24 @@ def _find_table(folder: Path, split: str) -> tuple[Path, Path, tuple[str, ...]]:
 
 
 def _rows(table: Path) -> Iterator[dict]:
-    with open(table, encoding="utf-8-sig", newline="") as file:
-        if table.suffix == ".csv":
-            yield from csv.DictReader(file)
-            return
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise CorpusError(f"{table}, line {number} is not JSON: {error}") from None
-            if not isinstance(row, dict):
-                raise CorpusError(f"{table}, line {number} must be an object, not {line.strip():.40}")
-            yield row
+    try:
+        with open(table, encoding="utf-8-sig", newline="") as file:
+            yield from csv.DictReader(file) if table.suffix == ".csv" else _json_rows(file, table)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise CorpusError(f"{table} cannot be read ({error}): save it as UTF-8 text") from None
+
+
+def _json_rows(file: TextIO, table: Path) -> Iterator[dict]:
+    for number, line in enumerate(file, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise CorpusError(f"{table}, line {number} is not JSON: {error}") from None
+        if not isinstance(row, dict):
+            raise CorpusError(f"{table}, line {number} must be an object, not {line.strip():.40}")
+        yield row
 
 
 def inside(name, where: str) -> PurePosixPath:

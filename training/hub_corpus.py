@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
+from zlib import crc32
 
 import pyarrow.compute as pc
 from datasets import Dataset, IterableDataset, Value, Video, load_dataset
@@ -71,9 +72,8 @@ class SampleStream:
                 number, row = next(rows, (None, None))
             if row is None:
                 return
-            video = row[self.column]
-            if isinstance(video, dict) and not video["path"] and row.get("video_id") is None:
-                row["video_id"] = _digest(video["bytes"])
+            if isinstance(row[self.column], dict) and not row[self.column]["path"]:
+                row["video_id"] = _video_id(row, self.column)
             sample = _sample(row, self.column, f"{self.where}, row {number}", self.videos)
             if sample is not None:
                 yield sample
@@ -96,8 +96,24 @@ def load_hub(
         dataset = load_dataset(source, name=name, split=split, revision=revision, streaming=streaming)
         dataset, column = _encoded_columns(dataset, where, videos)
     if streaming:
-        return SampleStream(split_dataset_by_node(dataset, process_index, num_processes), column, where, videos)
+        return SampleStream(_share(dataset, column, process_index, num_processes), column, where, videos)
     return _mapped_samples(dataset, column, where, videos)
+
+
+def _share(dataset: IterableDataset, column: str, process_index: int, num_processes: int) -> IterableDataset:
+    """This process's part of a stream: whole files where they can be dealt out evenly, otherwise whole videos. (The
+    library would deal out rows: captions of one video would meet in a batch as wrong for each other.)"""
+    if dataset.num_shards % num_processes == 0:
+        return split_dataset_by_node(dataset, process_index, num_processes)
+    return dataset.filter(lambda row: crc32(str(_video_id(row, column)).encode()) % num_processes == process_index)
+
+
+def _video_id(row: dict, column: str) -> str | None:
+    """The id that the row gives, or its video's name, or what a video without a name is known by."""
+    video = row[column]
+    if not isinstance(video, dict):
+        return row.get("video_id") or video
+    return row.get("video_id") or video["path"] or _digest(video["bytes"])
 
 
 def _mapped_samples(dataset: Dataset, column: str, where: str, videos: Path | None) -> list[VideoSample]:

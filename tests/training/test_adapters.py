@@ -164,6 +164,14 @@ def test_activitynet(tmp_path):
     assert read("activitynet", tmp_path, "val") == [first, second]  # val1 is what the field tests on
 
 
+def test_activitynet_in_another_form(tmp_path):
+    row = {"duration": 9.0, "timestamps": [[0.0, 5.0], [5.0, 9.0]], "sentences": ["A dog."]}
+    (tmp_path / "val_1.json").write_text(json.dumps({"v_a": row}))
+    touch(tmp_path / "videos", "v_a.mp4")
+    with pytest.raises(CorpusError, match=r"val_1.json in .* is not in the published form \(ValueError"):
+        read("activitynet", tmp_path, "val")
+
+
 def test_missing_videos_are_counted(msrvtt, caplog):
     (msrvtt / "videos" / "all" / "video1.mp4").unlink()
     with pytest.raises(

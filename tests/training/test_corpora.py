@@ -135,6 +135,21 @@ def test_a_cut_off_table_is_named_by_its_line(folder):
         load_samples(str(folder), "train")
 
 
+@pytest.mark.parametrize(
+    ("table", "content"),
+    [
+        ("captions.jsonl", '{"video": "a.mp4", "caption": "café"}'.encode("latin-1")),
+        ("metadata.csv", "file_name,text\na.mp4,café".encode("latin-1")),
+        ("metadata.csv", b'file_name,text\na.mp4,"' + b"x" * 200_000),
+    ],
+)
+def test_a_table_that_is_no_text_is_named(tmp_path, table, content):
+    touch(tmp_path, "a.mp4")
+    (tmp_path / table).write_bytes(content)
+    with pytest.raises(CorpusError, match=f"{table} cannot be read .*save it as UTF-8"):
+        load_samples(str(tmp_path), "train")
+
+
 def test_missing_videos_can_be_skipped_and_extra_ones_are_reported(folder, caplog):
     (folder / "a.mp4").unlink()
     touch(folder, "extra.mp4")
@@ -176,6 +191,20 @@ def test_streamed_parquet_is_sharded_by_process(parquet):
     ]
     assert [(s.video_id, s.captions) for s in shares[0]] == read[0]  # a second pass
     assert next(iter(shares[0])).video["bytes"] == b"video0.mp4" * 10
+
+
+def test_a_streamed_file_is_shared_out_by_video(parquet):
+    """Two files among three processes: no two processes hold captions of one video."""
+    options = {"streaming": True, "num_processes": 3}
+    shares = [load_samples(parquet, "test", process_index=i, **options) for i in range(3)]
+    read = [(s.video_id, s.captions) for share in shares for s in share.shuffle(seed=1)]
+    captions = {}
+    for index, share in enumerate(shares):
+        for sample in share:
+            captions.setdefault(sample.video_id, set()).update((index, caption) for caption in sample.captions)
+    assert all(len({index for index, _ in said}) == 1 for said in captions.values())
+    assert sorted(text for said in captions.values() for _, text in said) == [f"caption {i}" for i in range(8)]
+    assert sorted(text for _, texts in read for text in texts) == [f"caption {i}" for i in range(8)]
 
 
 def test_stream_shuffles_anew_each_epoch(parquet):

@@ -283,6 +283,8 @@ def test_command_in_half_precision(checkpoint, corpus, by_hand, capsys):
 def test_command_refuses_what_cannot_work(checkpoint, corpus, tmp_path):
     with pytest.raises(ValueError, match="--batch-size must be at least 1, not 0"):
         evaluate(checkpoint, corpus, "--batch-size", 0)
+    with pytest.raises(ValueError, match=r"--json .*there is no such folder"):
+        evaluate(checkpoint, corpus, "--json", tmp_path / "nowhere" / "result.json")
     with pytest.raises(CorpusError, match="no folder here"):
         evaluate(checkpoint, tmp_path / "nowhere")
     with pytest.raises(OSError, match="there is no folder"):
