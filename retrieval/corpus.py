@@ -28,7 +28,8 @@ class Plan:
     """What there is to do for a corpus.
 
     Attributes:
-        new, changed: files to encode. unchanged: how many need nothing.
+        new, changed: files to encode. unchanged: how many need no encoding.
+        touched: those of the unchanged with the old bytes but another place or time, which the index should learn.
         missing: `(path, reason)` of files that are not there or cannot be named.
         vanished: ids in the index whose file was under a scanned folder and is gone.
     """
@@ -36,6 +37,7 @@ class Plan:
     new: list[CorpusFile] = field(default_factory=list)
     changed: list[CorpusFile] = field(default_factory=list)
     unchanged: int = 0
+    touched: list[CorpusFile] = field(default_factory=list)
     missing: list[tuple[str, str]] = field(default_factory=list)
     vanished: list[str] = field(default_factory=list)
 
@@ -59,7 +61,7 @@ def make_plan(videos, known: Sequence[dict]) -> Plan:
         if file is not None:
             _sort(file, by_path.get(file.path) or by_id.get(file.id), plan)
     folders = [source for source in sources if source.is_dir()]
-    plan.vanished = [row["id"] for row in known if _is_gone(row["path"], folders)]
+    plan.vanished = [row["id"] for row in known if row["id"] not in taken and _is_gone(row["path"], folders)]
     if folders and not (taken or plan.missing or plan.vanished):
         raise VideoIndexError(f"no videos in {', '.join(map(str, folders))}: files are known by endings such as .mp4")
     return plan
@@ -121,12 +123,20 @@ def _describe(root: Path, path: Path, by_path: dict, by_id: dict, taken: dict, p
 def _sort(file: CorpusFile, row: dict | None, plan: Plan) -> None:
     if row is None:
         plan.new.append(file)
-    elif (row["path"] == file.path and (row["file_size"], row["modified"]) == (file.size, file.modified)) or (
-        row["path"] == file.path and row["file_size"] == file.size and row["content_hash"] == hash_file(file.path)
-    ):
+    elif (row["path"], row["file_size"], row["modified"]) == (file.path, file.size, file.modified):
         plan.unchanged += 1
+    elif row["file_size"] == file.size and _has_hash(file.path, row["content_hash"]):
+        plan.unchanged += 1
+        plan.touched.append(file)
     else:
         plan.changed.append(file)
+
+
+def _has_hash(path: str, content_hash: str | None) -> bool:
+    try:
+        return hash_file(path) == content_hash
+    except OSError:  # gone or closed to us by now: reading it will say why
+        return False
 
 
 def _is_gone(path: str | None, folders: Sequence[Path]) -> bool:

@@ -91,6 +91,10 @@ def add_videos(index, videos, **options) -> AddReport:
     todo = _share(plan, failures, report, options)
     _encode(index, todo, {file.id for file in plan.changed}, failures, report, options)
     if options.rank == 0:
+        if plan.touched:
+            index.table.update(
+                [{"id": f.id, "path": f.path, "file_size": f.size, "modified": f.modified} for f in plan.touched]
+            )
         if options.prune and plan.vanished:
             report.removed = index.delete(plan.vanished)
         index.maintain()
@@ -171,9 +175,12 @@ def _encode_batch(index, batch):
 
 def _describe(file: CorpusFile, frames) -> VideoFile:
     """What the index keeps of the file. Without a hash (it changed while being read) the next run encodes it again."""
-    content_hash = hash_file(file.path)
-    status = os.stat(file.path)
-    same = (status.st_size, status.st_mtime_ns) == (file.size, file.modified)
+    try:
+        content_hash = hash_file(file.path)
+        status = os.stat(file.path)
+        same = (status.st_size, status.st_mtime_ns) == (file.size, file.modified)
+    except OSError:  # gone since it was decoded
+        same = False
     return VideoFile(
         path=file.path,
         content_hash=content_hash if same else None,

@@ -39,9 +39,9 @@ _ITEM = """<li>{picture}{strip}
 <p class="meta">score {score:.3f}{moment}{length}</p></li>"""
 
 
-def html_report(query: str, hits: Sequence[SearchHit], thumbnails: Mapping[str, bytes]) -> str:
+def html_report(query: str, hits: Sequence[SearchHit], thumbnails: Mapping[str, bytes], *, offset: int = 0) -> str:
     """The page. Every text in it is escaped: names and metadata of indexed files are data."""
-    items = (_item(rank, hit, thumbnails.get(hit.id)) for rank, hit in enumerate(hits, start=1))
+    items = (_item(rank, hit, thumbnails.get(hit.id)) for rank, hit in enumerate(hits, start=offset + 1))
     return _PAGE.format(query=escape(query), count=len(hits), items="\n".join(items))
 
 
@@ -73,4 +73,5 @@ def _strip(hit: SearchHit) -> str:
             f'<rect x="{n}" y="{100 - height:.1f}" width="0.9" height="{height:.1f}" fill="{colour}">'
             f"<title>{title}</title></rect>"
         )
-    return f'<svg viewBox="0 0 {len(scores)} 100" preserveAspectRatio="none" role="img">{"".join(bars)}</svg>'
+    shape = f'viewBox="0 0 {len(scores)} 100" preserveAspectRatio="none"'
+    return f'<svg {shape} role="img" aria-label="score over time">{"".join(bars)}</svg>'

@@ -116,9 +116,9 @@ class VideoIndex:
     def add(self, videos, **options) -> encoding.AddReport:
         """Encodes and adds videos: a folder (searched for video files), a file, or a list of files.
 
-        Idempotent by content: unchanged files are skipped, changed ones encoded again, vanished ones reported
-        (removed with `prune=True`). A file that cannot be read is reported and never stops the others. Options are
-        those of `encoding.AddOptions`.
+        Idempotent by content: unchanged files are skipped, also those that moved with their folder or were touched;
+        changed ones are encoded again, vanished ones reported (removed with `prune=True`). A file that cannot be read
+        is reported and never stops the others. Options are those of `encoding.AddOptions`.
         """
         return encoding.add_videos(self._with_model(), videos, **options)
 

@@ -97,10 +97,17 @@ def read_settings(schema: pa.Schema, uri: str) -> IndexSettings:
         stored = json.loads(raw or b"")
         version = int(stored["format"])
     except (ValueError, KeyError, TypeError):
-        raise VideoIndexError(f"{uri} holds a table that is not a video index; create one with `dmae index`") from None
+        raise _foreign(uri) from None
     if version > FORMAT_VERSION:
         raise VideoIndexError(
             f"the index at {uri} has format {version}, this version reads up to {FORMAT_VERSION}: upgrade dmae"
         )
-    encoders = {name: Encoder(**stored.pop(name)) for name in ("model", "preprocessing")}
-    return IndexSettings(**stored, **encoders)
+    try:
+        encoders = {name: Encoder(**stored.pop(name)) for name in ("model", "preprocessing")}
+        return IndexSettings(**stored, **encoders)
+    except (KeyError, TypeError):
+        raise _foreign(uri) from None
+
+
+def _foreign(uri: str) -> VideoIndexError:
+    return VideoIndexError(f"{uri} holds a table that is not a video index; create one with `dmae index`")

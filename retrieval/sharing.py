@@ -23,13 +23,13 @@ def push(
     are reduced to what lies below the folder that was indexed.
 
     Args:
-        index: a local `VideoIndex`.
+        index: the `VideoIndex`, on this machine or an object store.
         repo_id: dataset repository, made if it is not there.
         include_videos: upload the source files too, under `videos/`.
         model_id: the model to name in the card; by default the one the index was made with.
 
     Raises:
-        VideoIndexError: an index on an object store, or a video that was to be uploaded and is gone.
+        VideoIndexError: a video that was to be uploaded is gone, or has the name of another there.
     """
     from huggingface_hub import HfApi
 
@@ -97,8 +97,10 @@ def _link_videos(index, destination: Path) -> None:
         source, target = row["path"], destination.parent / shared_name(row["id"])
         if not source or not os.path.isfile(source):
             raise VideoIndexError(f"video {row['id']!r} cannot be uploaded: no file {source}")
+        if target.exists():  # never written over: it may be a link to somebody's file
+            raise VideoIndexError(f"video {row['id']!r} cannot be uploaded: another is {shared_name(row['id'])!r} too")
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            os.link(source, target)
+            os.symlink(os.path.abspath(source), target)
         except OSError:
             shutil.copyfile(source, target)

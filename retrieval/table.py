@@ -100,6 +100,16 @@ class VideoTable:
         with storage_errors(self.uri, "writing"):
             retry_on_conflict(self._table, merge)
 
+    def update(self, rows: Sequence[dict]) -> None:
+        """Changes some columns of rows, which are found by `id`, in one commit; an id that is not there is ignored."""
+        self.check_writable()
+        schema = pa.schema([field for field in self._table.schema if field.name in rows[0]])
+        table = pa.Table.from_pylist(list(rows), schema=schema)
+        with storage_errors(self.uri, "writing"):
+            retry_on_conflict(
+                self._table, lambda: self._table.merge_insert("id").when_matched_update_all().execute(table)
+            )
+
     def delete(self, ids: Sequence[str]) -> int:
         """Deletes rows by id and returns how many were there."""
         self.check_writable()

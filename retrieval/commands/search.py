@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     hits = index.search(args.query, k=args.k, offset=args.offset, where=args.where, min_score=args.min_score)
     pictures = index.thumbnails([hit.id for hit in hits]) if args.html or args.thumbnails else {}
     if args.html:
-        args.html.write_text(html_report(args.query, hits, pictures), encoding="utf-8")
+        args.html.write_text(html_report(args.query, hits, pictures, offset=args.offset), encoding="utf-8")
     files = write_thumbnails(args.thumbnails, pictures) if args.thumbnails else {}
     if args.json:
         found = [hit.to_dict() | ({"thumbnail": files.get(hit.id)} if args.thumbnails else {}) for hit in hits]

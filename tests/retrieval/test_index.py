@@ -201,8 +201,11 @@ def test_opening_what_is_no_index_says_so(tmp_path):
     with pytest.raises(VideoIndexError, match="is a file"):
         VideoIndex.create(tmp_path / "file", dim=DIM)
     lancedb.connect(tmp_path / "foreign").create_table(TABLE_NAME, pa.table({"x": [1]}))
-    with pytest.raises(VideoIndexError, match="not a video index"):
-        VideoIndex.open(tmp_path / "foreign")
+    half = pa.schema([pa.field("id", pa.string())], metadata={"dmae.index": '{"format": 1, "dim": 3}'})
+    lancedb.connect(tmp_path / "half").create_table(TABLE_NAME, schema=half)
+    for place in ("foreign", "half"):
+        with pytest.raises(VideoIndexError, match="not a video index"):
+            VideoIndex.open(tmp_path / place)
 
 
 def test_a_place_in_the_home_folder_is_found_again(tmp_path, monkeypatch):

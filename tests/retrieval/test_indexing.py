@@ -159,6 +159,34 @@ def test_changes_on_disk_are_followed(index, tmp_path):
     assert report.removed == 1 and ids(index) == ["b.mp4", "c.mp4", "d.mp4"]
 
 
+def test_files_that_moved_or_were_touched_are_noted_not_encoded_again(index, tmp_path, monkeypatch):
+    make_corpus(tmp_path / "old", ["a.mp4", "b.mp4", "c.mp4"])
+    index.add(tmp_path / "old")
+    best = index.search("red")[0]
+    (tmp_path / "old").rename(tmp_path / "new")
+    os.utime(tmp_path / "new" / "a.mp4", ns=(5, 5))
+    with monkeypatch.context() as patch:
+        patch.setattr(index.model, "get_video_features", None)
+        report = index.add(tmp_path / "new")
+    assert (report.added, report.updated, report.unchanged, report.vanished) == (0, 0, 3, [])
+    again = index.search("red")[0]
+    assert (again.id, again.score, again.path) == (best.id, best.score, str(tmp_path / "new" / best.id))
+    monkeypatch.setattr("dmae.retrieval.corpus.hash_file", None)  # nothing is left to compare
+    assert index.add(tmp_path / "new").unchanged == 3
+
+
+def test_a_file_that_goes_while_it_is_read_stops_nothing(index, tmp_path, monkeypatch):
+    make_corpus(tmp_path, ["a.mp4", "b.mp4"])
+
+    def gone(path):
+        raise FileNotFoundError(path)
+
+    for module in ("encoding", "corpus"):
+        monkeypatch.setattr(f"dmae.retrieval.{module}.hash_file", gone)
+    assert index.add(tmp_path).added == 2
+    assert index.add(tmp_path).updated == 2  # without a hash they are taken for changed
+
+
 def test_two_folders_with_the_same_names_stay_apart(index, tmp_path):
     for folder in ("one", "two"):
         make_corpus(tmp_path / folder, ["a.mp4", "b.mp4"])

@@ -65,6 +65,18 @@ def test_the_card_and_the_videos_travel_when_asked(hub, tmp_path):
         index.push_to_hub("owner/clips", include_videos=True)
 
 
+def test_two_videos_of_one_shared_name_are_refused_and_stay_as_they_are(hub, tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).write_text(name)
+    index = VideoIndex.create(tmp_path / "index", dim=DIM)
+    frames, mask = videos(2, frames=3, dim=DIM)
+    paths = [{"path": str(tmp_path / name)} for name in ("a", "b")]
+    index.add_embeddings(["clip.mp4", "../clip.mp4"], frames, mask, paths)
+    with pytest.raises(VideoIndexError, match=r"another is 'videos/clip\.mp4' too"):
+        index.push_to_hub("owner/clips", include_videos=True)
+    assert [(tmp_path / name).read_text() for name in ("a", "b")] == ["a", "b"]
+
+
 @pytest.mark.parametrize("hostile", ["../../etc/passwd", "/etc/passwd", "a/../../b", ".."])
 def test_a_shared_video_never_leaves_its_folder(hostile):
     assert ".." not in shared_name(hostile).split("/") and shared_name(hostile).startswith("videos")
