@@ -11,6 +11,7 @@ import base64
 import hashlib
 import json
 import re
+import sys
 import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -75,6 +76,7 @@ class HubServer:
 
     repos: {("models", "owner/name"): HubRepo}. requests: (method, path) in order of arrival.
     broken_uploads: how many of the next uploads of large files lose their connection half-way.
+    longest_answer: bytes after which a download loses its connection.
     """
 
     def __init__(self):
@@ -83,6 +85,7 @@ class HubServer:
         self.objects: dict[str, bytes] = {}
         self.requests: list[tuple[str, str]] = []
         self.broken_uploads = 0
+        self.longest_answer = sys.maxsize
         self.lock = threading.Lock()
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": self}))
         self.endpoint = f"http://127.0.0.1:{self._http.server_port}"
@@ -299,11 +302,12 @@ class _Handler(BaseHTTPRequestHandler):
             raise HubError(404, f"no file {path}", "EntryNotFound")
         file = files[path]
         headers = {"X-Repo-Commit": sha, "ETag": f'"{file.oid}"', "Accept-Ranges": "bytes"}
-        begin = re.match(r"bytes=(\d+)-$", self.headers.get("Range", ""))
-        if begin:
-            start, total = int(begin[1]), len(file.content)
-            headers["Content-Range"] = f"bytes {start}-{total - 1}/{total}"
-            return self._send(206, file.content[start:], headers)
+        part = re.match(r"bytes=(\d+)-(\d*)$", self.headers.get("Range", ""))
+        if part:
+            start, total = int(part[1]), len(file.content)
+            end = min(int(part[2] or total), total - 1)
+            headers["Content-Range"] = f"bytes {start}-{end}/{total}"
+            return self._send(206, file.content[start : end + 1], headers)
         self._send(200, file.content, headers)
 
     def _send(self, status: int, content: bytes, headers: dict[str, str] | None = None) -> None:
@@ -313,4 +317,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(content)
+            broken = len(content) > self.hub.longest_answer
+            self.wfile.write(content[: self.hub.longest_answer])
+            self.close_connection = self.close_connection or broken

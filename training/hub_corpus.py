@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from datasets import Dataset, IterableDataset, Value, Video, load_dataset
 from datasets.distributed import split_dataset_by_node
 from datasets.exceptions import DatasetNotFoundError, DatasetsError
+from huggingface_hub.errors import HTTPError  # of whichever HTTP library the client is built on
 
 from .folder_corpus import inside
 from .samples import CAPTION_COLUMNS, VIDEO_COLUMNS, CorpusError, VideoSample, merge_rows, sample_from_row
@@ -185,8 +186,11 @@ def _plain_errors(where: str):
             f"{where}: neither a folder here nor a dataset that can be read on the Hub ({_line(error)}); check the "
             "name, and for a private or gated one run `hf auth login`"
         ) from error
-    except ConnectionError as error:
-        raise CorpusError(f"{where}: the Hub cannot be reached ({_line(error)})") from error
+    except (ConnectionError, HTTPError) as error:
+        raise CorpusError(
+            f"{where}: the Hub cannot be reached, or the download was interrupted ({_line(error)}): run it again, "
+            "what has arrived is kept"
+        ) from error
     except (ValueError, OSError, DatasetsError) as error:
         raise CorpusError(f"{where}: {_line(error)}") from error
 

@@ -3,11 +3,16 @@
 import csv
 import json
 import logging
+import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from datasets import Audio, Dataset, DatasetDict, Features, Value, Video, load_dataset
+from hub_server import HubServer
+from huggingface_hub import HfApi
 
 from dmae.training.corpora import CorpusError, HardNegative, VideoSample, load_samples
 
@@ -261,6 +266,41 @@ def test_a_cut_off_parquet_file_is_one_line(parquet, streaming):
     with pytest.raises(CorpusError, match="test") as error:
         list(load_samples(parquet, "test", streaming=streaming))
     assert "\n" not in str(error.value)
+
+
+READER = """
+import json, sys, time
+time.sleep = lambda seconds: None  # the client's pauses between attempts
+from dmae.training.corpora import CorpusError, load_samples
+for streaming in (True, False):
+    try:
+        samples = list(load_samples("owner/clips", "test", streaming=streaming))
+        print(json.dumps([(s.video_id, s.captions, s.video["bytes"].decode()) for s in samples]))
+    except CorpusError as error:
+        print(json.dumps(str(error)))
+"""
+
+
+def test_a_dataset_of_the_hub_is_mapped_and_streamed(parquet, tmp_path, monkeypatch):
+    def read(home):
+        environment = os.environ | hub.environment(tmp_path / home, "hf_owner")
+        done = subprocess.run([sys.executable, "-c", READER], env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-2000:]
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    with HubServer() as hub:
+        hub.add_token("hf_owner", "owner")
+        hub.redirect(monkeypatch, tmp_path / "home", token="hf_owner")
+        api = HfApi(endpoint=hub.endpoint)
+        api.create_repo("owner/clips", repo_type="dataset", private=True)
+        api.upload_folder(folder_path=parquet, path_in_repo="data", repo_id="owner/clips", repo_type="dataset")
+        streamed, mapped = read("reader")
+        expected = [[f"video{i}.mp4", [f"caption {2 * i}", f"caption {2 * i + 1}"]] for i in range(4)]
+        assert streamed == mapped == [[name, said, name * 10] for name, said in expected]
+        hub.longest_answer = 1500
+        broken = read("interrupted")
+        assert all("owner/clips, split 'test': " in said and "\n" not in said for said in broken)
+        assert "the download was interrupted" in broken[1]
 
 
 def test_local_streams_are_shared_out(folder):
