@@ -19,17 +19,25 @@ def storage_errors(uri: str, doing: str, hint: str = ""):
         raise VideoIndexError(f"{doing} failed for the index at {uri}: {_reason(error)}{hint}") from error
 
 
+# What the engine says about common troubles, in lower case, and what that means for its user.
+_TROUBLES = {
+    ("no space left", "os error 28", "quota exceeded"): "no space left on the device; the index is as it was, "
+    "free some space and run the same command again",
+    ("read-only file system", "os error 30", "permission denied", "os error 13"): "the location is not writable; "
+    "use a folder you may write to, or open the index for searching only",
+    ("nosuchbucket",): "the object store has no such bucket; make it first",
+    ("accessdenied", "invalidaccesskeyid", "signaturedoesnotmatch"): "the object store refuses these credentials; "
+    "give others in storage_options",
+    ("connection refused", "error sending request", "dns error"): "the object store cannot be reached; "
+    "look at aws_endpoint in storage_options, or at the network",
+}
+
+
 def _reason(error: BaseException) -> str:
     text = " ".join(str(error).split())
     lower = text.lower()
-    if "no space left" in lower or "os error 28" in lower or "quota exceeded" in lower:
-        return "no space left on the device; the index is as it was, free some space and run the same command again"
-    if (
-        "read-only file system" in lower
-        or "os error 30" in lower
-        or "permission denied" in lower
-        or "os error 13" in lower
-    ):
-        return "the location is not writable; use a folder you may write to, or open the index for searching only"
+    for words, meaning in _TROUBLES.items():
+        if any(word in lower for word in words):
+            return meaning
     # The engine appends the place in its own source and all column names; a user has no use for them.
     return re.sub(r",? ?/\S*?/src/\S+\.rs:\d+:\d+|\. Valid fields are .*", "", text)[:300]
