@@ -8,12 +8,16 @@ from .addresses import INDEX
 from .library import UserError
 from .services import Services
 
+ADDRESS = "ADDRESS OF THIS PAGE"
+# The browser knows the address: behind a proxy the server does not.
+FILL_IN = f"(usage) => usage.replace('{ADDRESS}', window.location.origin + window.location.pathname)"
 USAGE = (Path(__file__).parent / "usage.md").read_text(encoding="utf-8")
 
 
-def api_tab(services: Services) -> None:
+def api_tab(page: gr.Blocks, services: Services) -> None:
     """Documents the endpoints and makes them."""
-    gr.Markdown(USAGE)
+    usage = gr.Markdown(USAGE, elem_id="usage")
+    page.load(None, usage, usage, js=FILL_IN)
     with gr.Group(visible=False):
         query, video_id, scope = (
             gr.Textbox(label="query"),

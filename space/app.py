@@ -17,3 +17,5 @@ if __name__ == "__main__":
         serve(Settings.from_environment())
     except (ValueError, OSError, RuntimeError) as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -32,7 +32,7 @@ class Decoder:
     def __init__(self, workers: int = 1, timeout: float = 60):
         context = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
         if hasattr(os, "fork"):  # the server of the forks imports once; replacing a dead worker is then cheap
-            context.set_forkserver_preload([__name__])
+            context.set_forkserver_preload([f"{__package__}.decoding_preload"])
         self._timeout = timeout
         self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
         for _ in range(workers):
@@ -157,12 +157,15 @@ def _read_video(path: str, **options) -> VideoFrames:
 
 
 def _read_image(path: str) -> VideoFrames:
-    with Image.open(path, formats=IMAGE_FORMATS) as image:
-        if image.width * image.height > MAX_IMAGE_PIXELS:
-            raise ValueError(f"the picture is {image.width} by {image.height} pixels: send a smaller one")
-        picture = image.convert("RGB")
-        picture.thumbnail(LARGEST_QUERY)
-        pixels = np.asarray(picture)
+    try:
+        with Image.open(path, formats=IMAGE_FORMATS) as image:
+            if image.width * image.height > MAX_IMAGE_PIXELS:
+                raise ValueError(f"the picture is {image.width} by {image.height} pixels: send a smaller one")
+            picture = image.convert("RGB")
+    except (OSError, SyntaxError) as error:  # Pillow's reasons are about its parser, not about the file
+        raise ValueError("this file cannot be read as an image") from error
+    picture.thumbnail(LARGEST_QUERY)
+    pixels = np.asarray(picture)
     return VideoFrames(frames=pixels[None], timestamps=np.zeros(1), duration=0.0, fps=0.0)
 
 

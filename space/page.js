@@ -36,38 +36,38 @@
     if (target) seek(target.dataset.seek);
   });
 
-  // A player that just appeared starts at its best moment, muted, unless the visitor wants things to keep still.
-  const start = (video) => {
+  // The result that plays already, chosen again, plays again from its best moment: no new source would start it.
+  document.addEventListener("click", (event) => {
+    if (event.target.closest?.("#results .card[aria-pressed=true]")) seek(detail()?.querySelector("video")?.dataset.start);
+  }, true);
+
+  // The player's element may stay while its source changes, so that its events are heard here; they do not bubble.
+  const hear = (name, answer) => document.addEventListener(name, (event) => {
+    if (event.target.matches?.("#detail video")) answer(event.target);
+  }, true);
+
+  // A source starts at its best moment, muted, unless the visitor wants things to keep still.
+  hear("loadedmetadata", (video) => {
     const from = Number(video.dataset.start);
     video.muted = true;
-    video.addEventListener("loadedmetadata", () => {
-      if (Math.abs(video.currentTime - from) > 0.25) video.currentTime = from;
-      if (!quiet.matches) video.play().catch(() => {});
-    }, { once: true });
-    video.addEventListener("error", () => {
-      const note = video.parentElement.querySelector(".unplayable");
-      if (note) note.hidden = false;
-    });
-    video.addEventListener("timeupdate", () => mark(video.currentTime));
-  };
+    if (Math.abs(video.currentTime - from) > 0.25) video.currentTime = from;
+    if (!quiet.matches) video.play().catch(() => {});
+  });
+
+  hear("error", (video) => {
+    const note = video.parentElement.querySelector(".unplayable");
+    if (note) note.hidden = false;
+  });
 
   // The frame on screen is marked in the strip while the video plays.
-  const mark = (time) => {
+  hear("timeupdate", (video) => {
     let current = null;
     for (const frame of detail().querySelectorAll(".frame[data-seek]")) {
       frame.classList.remove("current");
-      if (Number(frame.dataset.seek) <= time + 0.05) current = frame;
+      if (Number(frame.dataset.seek) <= video.currentTime + 0.05) current = frame;
     }
     current?.classList.add("current");
-  };
-
-  new MutationObserver(() => {
-    const video = detail()?.querySelector("video[data-start]:not([data-started])");
-    if (video) {
-      video.dataset.started = "1";
-      start(video);
-    }
-  }).observe(document.documentElement, { childList: true, subtree: true });
+  });
 
   window.dmae = { share, reveal };
 })();

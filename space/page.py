@@ -20,6 +20,13 @@ THEME = gr.themes.Default(
     neutral_hue="slate",
     font=["ui-sans-serif", "system-ui", "sans-serif"],
     font_mono=["ui-monospace", "monospace"],
+).set(  # Gradio's own shades are too pale to read on white: 4.5 to 1 is what text needs
+    body_text_color_subdued="*neutral_500",
+    input_placeholder_color="*neutral_500",
+    input_placeholder_color_dark="*neutral_400",
+    color_accent="*primary_600",
+    button_primary_background_fill="*primary_600",
+    button_primary_background_fill_hover="*primary_700",
 )
 TEMPORARY_SECONDS = 600  # how long a file that was sent and not taken stays
 
@@ -36,10 +43,10 @@ def build_page(services: Services) -> gr.Blocks:
                 search_tab(page, services, examples_of(settings))
             with gr.Tab("Add videos", id="add"):
                 add_tab(page, services)
-            with gr.Tab("How it works", id="how"):
-                method_tab(services, examples_of(settings))
+            with gr.Tab("How it works", id="how") as tab:
+                method_tab(tab, services, examples_of(settings))
             with gr.Tab("API", id="api"):
-                api_tab(services)
+                api_tab(page, services)
     page.queue(default_concurrency_limit=settings.concurrency, max_size=settings.queue_size)
     return page
 
@@ -66,8 +73,7 @@ def examples_of(settings) -> list[str]:
 
 def _heading(services: Services) -> str:
     index = services.library.index
-    model = index.table.settings.model.name or "the model"
-    return (
-        f"<h1>{text(services.settings.title)}</h1>"
-        f"<p>{len(index):,} videos, searched by what they show with DMAE ({text(model)})</p>"
-    )
+    model = index.table.settings.model.name
+    made_with = f" ({text(model)})" if "/" in model else ""  # a Hub id; the name of a folder tells a visitor nothing
+    videos = f"{len(index):,} video" + ("" if len(index) == 1 else "s")
+    return f"<h1>{text(services.settings.title)}</h1><p>{videos}, searched by what they show with DMAE{made_with}</p>"

@@ -28,7 +28,7 @@ def search_tab(page: gr.Blocks, services: Services, examples: list[str]) -> None
     asked, count = gr.State(None, time_to_live=60 * services.settings.session_minutes), gr.State(PAGE)
     with gr.Row(elem_classes="ask", equal_height=True):
         text = gr.Textbox(
-            placeholder="Describe a moment, for example: " + (examples[0] if examples else "a dog on a skateboard"),
+            placeholder="Describe a moment",
             label="What should the video show?",
             show_label=False,
             max_length=MAX_QUERY,
@@ -42,10 +42,10 @@ def search_tab(page: gr.Blocks, services: Services, examples: list[str]) -> None
     with gr.Row(elem_classes="chips"):
         for example in examples:
             chips.append(gr.Button(example, size="sm", variant="secondary", min_width=40))
-    with gr.Accordion("Length, or search by an image or a video", open=False, elem_id="more"):
+    with gr.Accordion("By length, image or video", open=False, elem_id="more"):
         with gr.Row():
-            shortest = gr.Number(None, label="At least (seconds)", minimum=0, elem_id="shortest")
-            longest = gr.Number(None, label="At most (seconds)", minimum=0, elem_id="longest")
+            shortest = gr.Number(None, label="At least (seconds)", placeholder="any", elem_id="shortest")
+            longest = gr.Number(None, label="At most (seconds)", placeholder="any", elem_id="longest")
         example_file = gr.File(
             label="Find videos like this image or video",
             file_types=sorted(VIDEO_SUFFIXES | IMAGE_SUFFIXES),
@@ -76,6 +76,7 @@ def search_tab(page: gr.Blocks, services: Services, examples: list[str]) -> None
     results.select(
         handlers.choose, asked, detail, api_visibility="private", trigger_mode="always_last", show_progress="hidden"
     ).then(None, None, None, js=REVEAL)
+    page.load(None, None, filters, js="() => [null, null]")  # Gradio shows 0 where there is no value
     page.load(handlers.restore, None, [text, *outputs], api_visibility="private", show_progress="hidden")
 
 

@@ -1,7 +1,11 @@
 """`dmae serve`: the Space on this machine."""
 
 import argparse
+import gc
 import os
+import signal
+import socket
+from contextlib import contextmanager
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -43,11 +47,14 @@ def serve(settings, host: str | None = None, port: int | None = None, *, block: 
     Returns:
         the running `gr.Blocks` and its `Services`.
     """
-    from .page import build_page, launch_options
-    from .services import Services
+    if block:  # told to end in whatever way, it still deletes what visitors added
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with _named(settings, host, port) as settings, _imports_uncollected():
+        from .page import build_page, launch_options
+        from .services import Services
 
-    services = Services.open(_with_demo(settings, host, port))
-    page = build_page(services)
+        services = Services.open(settings)
+        page = build_page(services)
     _, url, _ = page.launch(server_name=host, server_port=port, prevent_thread_lock=True, **launch_options(services))
     services.warm_up()
     services.shelves.sweep_forever()
@@ -60,19 +67,49 @@ def serve(settings, host: str | None = None, port: int | None = None, *, block: 
     return page, services
 
 
-def _with_demo(settings, host: str | None, port: int | None):
+@contextmanager
+def _named(settings, host: str | None, port: int | None):
     """The settings as they are, or with the demo's model and index where neither is named."""
+    host = host or os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")
+    chosen = port or int(os.environ.get("GRADIO_SERVER_PORT", 0))
+    if chosen:
+        _check_port(host, chosen)
     if settings.model and settings.index:
-        return settings
+        yield settings
+        return
     if settings.model or settings.index:
         missing = "--index or DMAE_INDEX" if settings.model else "--model or DMAE_MODEL"
         raise ValueError(f"a model and an index belong together: give {missing} too")
-    from .first_start import EXAMPLES, demo_paths, make_demo
+    from .first_start import EXAMPLES, demo
 
-    host = host or os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")
-    port = port or int(os.environ.get("GRADIO_SERVER_PORT", 7860))
-    model, index = demo_paths() or make_demo(host=host, port=port)
-    return replace(settings, model=model, index=index, examples=settings.examples or EXAMPLES)
+    with demo(host, chosen or 7860) as (model, index):
+        yield replace(settings, model=model, index=index, examples=settings.examples or EXAMPLES)
+
+
+def _check_port(host: str, port: int) -> None:
+    """Refuses a port that is taken now rather than after the model was loaded."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            told = f"{host} port {port} cannot be used ({error.strerror}): give another with --port"
+            raise OSError(f"{told} or GRADIO_SERVER_PORT") from None
+
+
+@contextmanager
+def _imports_uncollected():
+    """Keeps the garbage collector out of the start.
+
+    The libraries make a million objects that stay. To go through them again and again takes as long as the imports
+    themselves, and would later hold up searches: they are put out of the collector's reach.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 command = SimpleNamespace(help=HELP, example=EXAMPLE, configure=configure, run=run)

@@ -1,5 +1,7 @@
 """One Space and one browser for all tests of this folder; a page of its own for each test."""
 
+from pathlib import Path
+
 import pytest
 from space_server import ARTIFACTS, Space, launch_chromium, make_space_files, start_space
 
@@ -31,6 +33,9 @@ def browser():
 
 # Gradio's own client logs this with every upload, whatever becomes of it.
 GRADIO_NOISE = "Method not implemented."
+
+
+CONTRAST = (Path(__file__).parent / "contrast.js").read_text()
 
 
 class Visitor:
@@ -71,10 +76,20 @@ class Visitor:
     def cards(self) -> list[str]:
         return self.page.eval_on_selector_all("#results .card", "cards => cards.map((card) => card.dataset.id)")
 
-    def player_time(self) -> float:
-        """Where the player stands, once it can show a picture."""
-        self.page.wait_for_function("document.querySelector('#detail video')?.readyState >= 2")
-        return self.page.evaluate("document.querySelector('#detail video').currentTime")
+    def pale_texts(self) -> list[str]:
+        """Texts in view that stand out too little from what is behind them (WCAG AA: 4.5 to 1, large ones 3 to 1)."""
+        return self.page.evaluate(CONTRAST)
+
+    def wait_for_player(self, time: float | None = None) -> None:
+        """Waits until the player shows a picture, at `time` (s) where one is given."""
+        self.page.wait_for_function(
+            """(time) => {
+                const video = document.querySelector("#detail video");
+                if (!(video?.readyState >= 2) || video.seeking) return false;
+                return time === null || Math.abs(video.currentTime - time) < 0.15;
+            }""",
+            arg=time,
+        )
 
     def keep(self, name: str) -> None:
         """A screenshot among the artefacts, once every picture in view has come."""

@@ -1,13 +1,18 @@
 """A first start without a model: what is run, what the page says meanwhile, and that only a finished demo counts."""
 
 import socket
+import subprocess
 import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
 
 import httpx
 import pytest
 
 from dmae.space import first_start
-from dmae.space.first_start import ProgressPage, demo_paths, make_demo, run_step
+from dmae.space.first_start import ProgressPage, demo, demo_paths, run_step
+from dmae.space.serve import serve
+from dmae.space.settings import Settings
 
 
 @pytest.fixture
@@ -23,14 +28,55 @@ def pretend(place, script: str):
 
 
 def test_the_page_tells_the_step_and_escapes_what_it_prints(port):
-    page = ProgressPage("127.0.0.1", port)
-    try:
-        page.tell(2, "Making a small model", "<script>alert(1)</script>")
+    with ProgressPage("127.0.0.1", port) as page:
+        page.tell(2, "Making a small model", "<script>alert(1)</script> 40%")
         body = httpx.get(f"http://127.0.0.1:{port}/").text
-    finally:
-        page.close()
-    assert "Making a small model" in body and "step 2 of 4" in body
-    assert "<script>" not in body and "&lt;script&gt;" in body
+    assert "Making a small model" in body and "step 2 of 5" in body and 'value="1.40"' in body
+    assert "<script>alert" not in body and "&lt;script&gt;alert" in body
+
+
+@pytest.mark.browser
+def test_the_page_gives_way_to_what_follows_at_its_address(port, browser, monkeypatch):
+    class Follower(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"<h1>Find the moment</h1>")
+
+        def log_message(self, *args):
+            pass
+
+    monkeypatch.setattr(first_start, "REFRESH_SECONDS", 0.1)
+    visitor = browser.new_page()
+    with ProgressPage("127.0.0.1", port) as page:
+        visitor.goto(f"http://127.0.0.1:{port}/")
+        page.tell(3, "Training it", "loss=1")
+        visitor.wait_for_selector("main:has-text('Training it')")
+    visitor.wait_for_timeout(400)  # nobody listens: what was told last stays
+    assert "Training it" in visitor.inner_text("main")
+    follower = HTTPServer(("127.0.0.1", port), Follower)
+    Thread(target=follower.serve_forever, daemon=True).start()
+    visitor.wait_for_selector("h1:has-text('Find the moment')")
+    visitor.close()
+    follower.shutdown()
+    follower.server_close()
+
+
+def test_the_page_is_there_before_any_large_library():
+    probe = "import sys, dmae.space.serve, dmae.space.settings, dmae.space.first_start; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout.split()
+    assert "dmae.space.first_start" in loaded
+    assert not {"torch", "gradio", "transformers", "numpy", "lancedb"} & set(loaded)
+
+
+def test_a_taken_port_and_half_of_a_pair_are_told_before_anything_is_loaded(port):
+    with (
+        socket.create_server(("127.0.0.1", port)),
+        pytest.raises(OSError, match=f"port {port} cannot be used.*--port"),
+    ):
+        serve(Settings(model="m", index="i"), "127.0.0.1", port, block=False)
+    with pytest.raises(ValueError, match="give --index"):
+        serve(Settings(model="m"), "127.0.0.1", port, block=False)
 
 
 def test_only_a_finished_demo_is_served(tmp_path, port, monkeypatch):
@@ -39,11 +85,16 @@ def test_only_a_finished_demo_is_served(tmp_path, port, monkeypatch):
     made += "(p / 'model' / 'config.json').write_text('{{}}')"
     monkeypatch.setattr(first_start, "steps", pretend(place, made + "\nraise SystemExit('no space left')"))
     assert demo_paths(tmp_path) is None
-    with pytest.raises(RuntimeError, match="no space left"):
-        make_demo(tmp_path, port=port)
+    with pytest.raises(RuntimeError, match="no space left"), demo("127.0.0.1", port, tmp_path):
+        pass
     assert demo_paths(tmp_path) is None
     monkeypatch.setattr(first_start, "steps", pretend(place, "print('again')"))
-    assert make_demo(tmp_path, port=port) == (f"{place}/model", f"{place}/index") == demo_paths(tmp_path)
+    with demo("127.0.0.1", port, tmp_path) as made:
+        assert made == (f"{place}/model", f"{place}/index") == demo_paths(tmp_path)
+        assert "Opening the page" in httpx.get(f"http://127.0.0.1:{port}/").text
+    with demo("127.0.0.1", port, tmp_path) as again, pytest.raises(httpx.ConnectError):
+        httpx.get(f"http://127.0.0.1:{port}/")
+    assert again == made
 
 
 def test_every_line_of_a_step_is_told():

@@ -1,5 +1,7 @@
 """The other tabs in a real browser."""
 
+import time
+
 import pytest
 from space_server import QUERY, moving_square
 from video_files import write_video
@@ -34,7 +36,7 @@ def test_added_videos_are_found_by_their_visitor_alone(visit, files):
     assert mine.count() == 1 and mine.locator(".title").inner_text() == "my own clip"
     mine.click()
     visitor.page.wait_for_function("document.querySelector('#detail h2').innerText == 'my own clip'")
-    visitor.player_time()
+    visitor.wait_for_player()
     other.open()
     other.search(QUERY)
     other.page.click("#show-more")
@@ -42,22 +44,31 @@ def test_added_videos_are_found_by_their_visitor_alone(visit, files):
     assert other.page.locator(".own").count() == 0
 
 
-def test_a_visitors_videos_go_when_they_leave(visit, files, space):
+@pytest.mark.parametrize("how", ["asking", "leaving"])
+def test_a_visitors_videos_go_when_they_ask_for_it_or_leave(visit, files, space, how):
     visitor = visit()
     visitor.open()
     visitor.page.click("button[role=tab]:has-text('Add videos')")
+    before = set(space.services.shelves.root.iterdir())
     visitor.page.set_input_files("#add-files input[type=file]", [files[0]])
     visitor.page.wait_for_selector("#added .ready")
-    before = space.services.shelves.count
-    visitor.page.click("#forget")
-    visitor.page.wait_for_selector("#added .message")
-    assert space.services.shelves.count == before - 1
+    (mine,) = set(space.services.shelves.root.iterdir()) - before
+    if how == "asking":
+        visitor.page.click("#forget")
+        visitor.page.wait_for_selector("#added .message")
+    else:
+        visitor.page.close()
+    deadline = time.monotonic() + 20
+    while mine.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not mine.exists()
 
 
 def test_the_comparison_ranks_by_each_attention(visit):
     visitor = visit()
     visitor.open()
     visitor.page.click("button[role=tab]:has-text('How it works')")
+    visitor.page.wait_for_selector("#comparison section")  # of the example, without being asked
     visitor.page.fill("#compare-query textarea, #compare-query input", QUERY)
     visitor.page.click("#compare")
     visitor.page.wait_for_selector("#comparison section")
@@ -72,3 +83,4 @@ def test_the_api_is_documented(visit):
     visitor.page.click("button[role=tab]:has-text('API')")
     for endpoint in ("/search", "/explain", "/add"):
         assert visitor.page.get_by_text(endpoint, exact=True).first.is_visible()
+    assert f'Client("{visitor.url}")' in visitor.page.inner_text("#usage pre")
