@@ -76,7 +76,8 @@ def test_matrix_range_and_depth(tmp_path, matrix, full, pix_fmt, depth, chroma):
 def test_matrix_of_compressed_streams(tmp_path, codec):
     for matrix in LUMA:
         picture = planes(patches(128, 64), matrix, False, 8, 2, "yuv420p")
-        path = write_video(tmp_path / f"{matrix}.mp4", [picture], codec=codec, size=(128, 64), colour=(matrix, 1))
+        # Matroska: FFmpeg's mp4 writer now and then refuses a single picture of libx265's.
+        path = write_video(tmp_path / f"{matrix}.mkv", [picture], codec=codec, size=(128, 64), colour=(matrix, 1))
         assert np.abs(stripes(read_frames(path, 1).frames[0]) - PATCHES).max() <= 4
 
 
