@@ -57,7 +57,8 @@ def run(name: str, quick: bool, more: list[str]) -> str:
     printed = done.stdout.strip()
     if done.returncode:
         printed += f"\nfailed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}"
-    return f"{title}\n\n`{' '.join(['python', *command])}`, {date.today()}, {minutes:.1f} minutes\n\n```\n{printed}\n```\n"
+    heading = f"{title}\n\n`{' '.join(['python', *command])}`, {date.today()}, {minutes:.1f} minutes"
+    return f"{heading}\n\n```\n{printed}\n```\n"
 
 
 def machine() -> str:
