@@ -66,16 +66,22 @@ class DmaePreTrainedModel(CLIPPreTrainedModel):
     main_input_name = "pixel_values_videos"
     input_modalities = ("video", "text")
 
+    def _initialize_weights(self, module: nn.Module, is_custom_code: bool = False) -> None:
+        # For classes outside its own package transformers skips every module without parameters of its own: CLIP's
+        # attention and MLP, which set their children's weights, would keep ones of deviation 1. The rule is for code
+        # that writes weights past transformers.initialization; this one does not.
+        super()._initialize_weights(module)
+
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
         factor = self.config.initializer_factor
+        if isinstance(module, nn.Linear):  # transformers' own would be of deviation `factor`, whatever the size
+            init.normal_(module.weight, std=module.in_features**-0.5 * factor)
         if isinstance(module, FrameTransformer):
             # As large as what they are added to, a projected layer norm: small ones leave the order of frames unseen.
             init.normal_(module.position_embedding.weight, std=factor)
         if isinstance(module, DmaeModel):
-            for projection in (module.text_projection, module.visual_projection):
-                init.normal_(projection.weight, std=projection.in_features**-0.5 * factor)
             if self.config.learned_token_weights:
                 # Equal weights at first: the model starts as the one without them.
                 for head in (module.word_weight_head, module.frame_weight_head):

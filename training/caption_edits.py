@@ -59,6 +59,11 @@ class CaptionEditor:
                 return caption[: match.start()] + rng.choice(choices) + caption[match.end() :]
         return None
 
+    def edits(self, video: int, caption: str, count: int, rng: random.Random) -> list[str]:
+        """`count` different wrong captions for video number `video`, or as many as that many tries give."""
+        tries = (self.edit(video, caption, rng) for _ in range(count))
+        return list(dict.fromkeys(wrong for wrong in tries if wrong is not None))
+
 
 def exchange_events(caption: str) -> str | None:
     """The caption with its two events in the other order, None where it does not tell of two.

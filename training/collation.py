@@ -34,14 +34,14 @@ class PairBatch:
 
 
 class PairDataset(Dataset):
-    """Item `Pair(video, caption, epoch)` is `(sample, caption as shown in that epoch, frames or None)`, with a wrong
-    caption or None after them where there is an editor.
+    """Item `Pair(video, caption, epoch)` is `(sample, caption as shown in that epoch, frames or None)`, with wrong
+    captions after them where there is an editor.
 
     Args:
         samples: the corpus.
         frames: a `FrameReader` or `FrameMemory` of it.
         word_dropper: drops words from captions where given.
-        editor: makes wrong captions where given.
+        editor: makes wrong captions where given, `edits` of each (or fewer, where no more can be made).
         seed: with the pair, decides which words are dropped or replaced.
     """
 
@@ -51,10 +51,11 @@ class PairDataset(Dataset):
         frames,
         word_dropper: WordDropper | None = None,
         editor: CaptionEditor | None = None,
+        edits: int = 1,
         seed: int = 0,
     ):
         self.samples, self.frames, self.seed = samples, frames, seed
-        self.word_dropper, self.editor = word_dropper, editor
+        self.word_dropper, self.editor, self.edits = word_dropper, editor, edits
 
     def __getitem__(self, pair: Pair) -> tuple:
         sample = self.samples[pair.video]
@@ -62,7 +63,7 @@ class PairDataset(Dataset):
         rng = random.Random(f"{self.seed} {tuple(pair)}")
         if self.word_dropper is not None:
             caption = self.word_dropper.drop(pair.video, caption, rng)
-        wrong = (self.editor.edit(pair.video, caption, rng),) if self.editor is not None else ()
+        wrong = () if self.editor is None else self.editor.edits(pair.video, caption, self.edits, rng)
         return sample, caption, self.frames[pair.video], *wrong
 
 
@@ -85,7 +86,7 @@ class Collator:
     def __call__(self, rows: Sequence[tuple]) -> PairBatch:
         rows = [row for row in rows if row[2] is not None]
         captions = [row[1] for row in rows]
-        wrong = [caption for row in rows for caption in row[3:] if caption is not None]
+        wrong = [caption for row in rows for caption in row[3:]]
         inputs = self.encode(captions + wrong)
         if rows:
             inputs["pixel_values_videos"] = torch.stack([row[2][0] for row in rows])

@@ -15,7 +15,7 @@ import yaml
 RANGES = {
     **dict.fromkeys(("epochs", "gradient_accumulation_steps", "micro_batch_size", "max_steps"), (1, math.inf)),
     **dict.fromkeys(("log_every", "keep_checkpoints", "eval_batch_size", "num_frames"), (1, math.inf)),
-    **dict.fromkeys(("checkpoint_every", "num_workers", "shuffle_buffer", "seed"), (0, math.inf)),
+    **dict.fromkeys(("checkpoint_every", "num_workers", "shuffle_buffer", "seed", "caption_edits"), (0, math.inf)),
     **dict.fromkeys(("clip_learning_rate", "learning_rate", "weight_decay", "max_grad_norm"), (0, math.inf)),
     "eval_every": (-1, math.inf),
     "warmup_ratio": (0, 1),
@@ -61,7 +61,7 @@ class TrainConfig:
     drop_last: bool = False  # leave out an epoch's last batch where it is smaller
     epoch_over: Literal["captions", "videos"] = "captions"  # an epoch shows every caption, or every video once
     word_dropping: bool = True  # the method's random dropping of uninformative words
-    caption_edits: bool = False  # beyond the paper: a wrong copy of each caption as one more negative of the videos
+    caption_edits: int = 0  # beyond the paper: wrong copies of each caption, further negatives of the videos
     # Optimisation
     epochs: int = 5
     max_steps: int | None = None  # optimizer steps, instead of epochs

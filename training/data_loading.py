@@ -68,7 +68,7 @@ class CorpusBatches:
         dropper = WordDropper(captions) if config.word_dropping else None
         editor = CaptionEditor(captions) if config.caption_edits else None
         self.loader = DataLoader(
-            PairDataset(samples, self.frames, dropper, editor, config.seed),
+            PairDataset(samples, self.frames, dropper, editor, config.caption_edits, config.seed),
             batch_sampler=self.sampler,
             collate_fn=collate,
             num_workers=0 if isinstance(self.frames, FrameMemory) else config.num_workers,

@@ -128,6 +128,26 @@ def test_weights_missing_from_a_checkpoint_are_initialised(tmp_path):
         assert parameter.isfinite().all() and parameter.abs().max() < 60, name
 
 
+def test_new_weights_are_as_large_as_clips(tmp_path):
+    """transformers skips modules of other packages that own no parameter, such as CLIP's attention in ours."""
+    tiny_model(tpm_predictor=None).save_pretrained(tmp_path)
+    options = {"temporal_layers": 1, "tpm_predictor": "linear"}
+    fresh = tiny_model(**options)
+    completed = DmaeModel.from_pretrained(tmp_path, **options)
+    for model in (fresh, completed):
+        layer, size = model.frame_transformer.encoder.layers[0], model.config.projection_dim
+        deviations = {
+            layer.self_attn.q_proj: (2 * size) ** -0.5,
+            layer.self_attn.out_proj: size**-0.5,
+            layer.mlp.fc1: (2 * size) ** -0.5,
+            model.word_predictor.hidden: (2 * size) ** -0.5,
+        }
+        for linear, expected in deviations.items():
+            assert linear.weight.std().item() == pytest.approx(expected, rel=0.15), linear
+    fixed_scale = DmaeModel(tiny_config(learn_logit_scale=False))
+    assert fixed_scale.visual_projection.weight.std().item() == pytest.approx(VISION["hidden_size"] ** -0.5, rel=0.15)
+
+
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
     torch.manual_seed(0)

@@ -58,7 +58,17 @@ def test_two_events_are_exchanged(caption, expected):
 
 
 def test_nothing_to_replace_gives_nothing():
-    assert CaptionEditor([["hello"], ["world and more"]]).edit(0, "hello", random.Random(0)) is None
+    editor = CaptionEditor([["hello"], ["world and more"]])
+    assert editor.edit(0, "hello", random.Random(0)) is None
+    assert editor.edits(0, "hello", 3, random.Random(0)) == []
+
+
+def test_several_edits_of_a_caption_differ():
+    editor, caption = CaptionEditor(CAPTIONS), CAPTIONS[0][0]
+    several = [editor.edits(0, caption, 3, random.Random(seed)) for seed in range(20)]
+    assert all(len(set(wrong)) == len(wrong) and caption not in wrong for wrong in several)
+    assert max(map(len, several)) == 3
+    assert several[0][0] == editor.edit(0, caption, random.Random(0))
 
 
 def test_synonyms_of_the_synthetic_corpus_are_found_out():
