@@ -15,7 +15,7 @@ SUMMARIES = {
     "stats": "show what an index holds and how it is searched",
     "delete": "remove videos from an index",
     "export": "write an index's embeddings and metadata to files",
-    "init": "make a small untrained model",
+    "init": "make a small model from random weights",
     "train": "fine-tune a model on captioned videos",
     "evaluate": "measure retrieval on a benchmark or a folder",
     "push": "publish a trained model on the Hub",

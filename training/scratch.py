@@ -1,4 +1,4 @@
-"""A small model with a tokenizer of its own, to train from nothing on a corpus (`dmae init`)."""
+"""A small model from random weights with a tokenizer of its own, to train on a corpus (`dmae init`)."""
 
 import argparse
 import string
@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerFast
 from dmae.modeling import DmaeConfig, DmaeModel, DmaeProcessor, DmaeVideoProcessor
 
 from .corpora import load_samples
+from .stills import train_towers
 
 LETTERS = string.ascii_lowercase + string.digits + string.punctuation
 PAD, BOS, EOS, UNK = "<|pad|>", "<|startoftext|>", "<|endoftext|>", "<|unk|>"
@@ -121,6 +122,13 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name}", type=int, default=default, help=f"default: {default}")
     parser.add_argument("--vision-layers", type=int, default=4, help="default: 4")
     parser.add_argument("--text-layers", type=int, default=2, help="default: 2")
+    parser.add_argument(
+        "--stills",
+        type=int,
+        default=0,
+        metavar="STEPS",
+        help="train the towers for this many steps on drawn stills, so that they know what is where (default: 0)",
+    )
     parser.add_argument("--temporal-layers", type=int, default=2, help="layers of the frame transformer (default: 2)")
 
 
@@ -128,7 +136,11 @@ def _run(args: argparse.Namespace) -> None:
     captions = [caption for sample in load_samples(args.captions, args.split) for caption in sample.captions]
     names = ("image_size", "patch_size", "width", "num_frames", "seed", "vision_layers", "text_layers")
     options = {name: getattr(args, name) for name in (*names, "temporal_layers")}
+    if args.stills < 0:
+        raise ValueError(f"--stills {args.stills}: give the number of steps, at least 0")
     model, processor = new_model(captions, **options)
+    if args.stills:
+        train_towers(model, processor, args.stills, seed=args.seed)
     model.save_pretrained(args.destination)
     processor.save_pretrained(args.destination)
     size = sum(parameter.numel() for parameter in model.parameters())
@@ -136,8 +148,8 @@ def _run(args: argparse.Namespace) -> None:
 
 
 command = SimpleNamespace(
-    help="make a small untrained model with a tokenizer of its own",
-    example="dmae init runs/small --captions demo/corpus",
+    help="make a small model from random weights with a tokenizer of its own",
+    example="dmae init runs/small --captions demo/corpus --stills 1000",
     configure=_configure,
     run=_run,
 )
