@@ -1,13 +1,12 @@
 """Which part of the method helps: the paper's ablation on the synthetic corpus, several seeds, mean ± deviation.
 
     python benchmarks/ablation.py                                   # every row of training/configs/ablation
-    python benchmarks/ablation.py --rows paper recommended --seeds 0 1 2 --set max_steps=800
+    python benchmarks/ablation.py --rows paper edits_infonce --seeds 0 1 2 --set max_steps=800
     python benchmarks/ablation.py --masked runs/ablation/runs/paper-0   # what TPM-CL masks in a trained model
 
-All rows start from the same towers, trained on stills (the stand-in for CLIP, which
-knows what is where in a picture too), and take equal steps
-but where a row's configuration says otherwise, to pay for what a step of it costs more; only the seed changes new
-weights and the order of the pairs. A row that is done is not run again, so the table can be stopped and
+All rows start from the same towers, trained on stills (the stand-in for CLIP, which knows what is where in a picture
+too), and take equal steps, but those whose configuration says fewer to pay for what each costs more. Only the seed
+changes new weights and the order of the pairs. A row that is done is not run again, so the table can be stopped and
 continued. R@1 in %, over the corpus's test videos, both ways; hard-negative accuracy in % by kind (chance: 50); cost
 is the processor time of a whole run, as a multiple of the paper's (or the first row's), which other load hardly moves.
 """
@@ -44,9 +43,12 @@ ROWS = (
     "paper",
     "paper_margin",
     "paper_scale",
-    "recommended",
+    "scale_and_margin",
     "mask_crossing",
+    "infonce_scale",
     "caption_edits",
+    "edits_infonce",
+    "edits_tpm",
 )
 HARD = "hard_negative_accuracy"
 COLUMNS = {

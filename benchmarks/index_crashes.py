@@ -1,7 +1,7 @@
 """What is left of an index when its writer is killed, again and again, at random moments?
 
-    dmae synthetic /tmp/videos --train 90 --test 10
-    python benchmarks/index_crashes.py /tmp/videos --model runs/demo/model --kills 20
+    python benchmarks/index_crashes.py                              # 100 drawn videos, a small model, 20 kills
+    python benchmarks/index_crashes.py ~/clips --model runs/mine --kills 50
 
 Each round a process adds the corpus, one commit a video, and gets SIGKILL at a random moment after its first commits;
 another then opens the index and searches it. At the end one more finishes the rest. Prints one JSON object. Every
@@ -21,14 +21,16 @@ from pathlib import Path
 
 from dmae.modeling.loading import load_pretrained
 from dmae.retrieval import VideoIndex
+from dmae.training.scratch import new_model
+from dmae.training.synthetic import write_corpus
 
 PATIENCE = 60.0
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("corpus", type=Path)
-    parser.add_argument("--model", required=True)
+    parser.add_argument("corpus", type=Path, nargs="?")
+    parser.add_argument("--model")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
@@ -36,20 +38,21 @@ def main() -> None:
         "ignore", message="lancedb fork support"
     )  # no operation is under way when this process forks
     with tempfile.TemporaryDirectory() as folder:
-        print(json.dumps(crash(Path(folder, "index"), args)))
+        corpus = args.corpus or write_corpus(Path(folder, "videos"), num_train=90, num_test=10)
+        model, processor = load_pretrained(args.model) if args.model else new_model(["a red star"])
+        print(json.dumps(crash(Path(folder, "index"), corpus, (model.eval(), processor), args)))
 
 
-def crash(uri: Path, args: argparse.Namespace) -> dict:
-    parts = load_pretrained(args.model)
+def crash(uri: Path, corpus: Path, parts: tuple, args: argparse.Namespace) -> dict:
     rng = random.Random(args.seed)
     in_fork(lambda: len(VideoIndex.create(uri, *parts)))
     rows, kills, complete = [], 0, True
     for _ in range(args.kills):
-        kills += kill_writer(uri, args.corpus, parts, rng)
+        kills += kill_writer(uri, corpus, parts, rng)
         state = in_fork(lambda: examine(uri, parts))
         complete &= state["distinct"] == state["rows"] == state["scored"] and state["rows"] >= max(rows, default=0)
         rows.append(state["rows"])
-    report = in_fork(lambda: vars(VideoIndex.open(uri, *parts).add(args.corpus, progress=False)))
+    report = in_fork(lambda: vars(VideoIndex.open(uri, *parts).add(corpus, progress=False)))
     state = in_fork(lambda: examine(uri, parts))
     return {
         "kills": kills,

@@ -1,6 +1,6 @@
 """All speed tables in one command: runs the other benchmarks and writes benchmarks/RESULTS.md.
 
-    python benchmarks/report.py                          # everything; half an hour on two quiet cores
+    python benchmarks/report.py                          # everything: about three hours on two quiet cores
     python benchmarks/report.py --only similarity search # renews these tables and keeps the others
     python benchmarks/report.py --quick --output /tmp/results.md
 
@@ -36,11 +36,29 @@ SECTIONS = {
     "evaluation": ("Memory of a large evaluation", ["evaluation_memory.py"], []),
     "decode": ("Reading frames, beside peers", ["decode.py"], ["--repeats", "1"]),
     "search": (
-        "Search, beside peers",
+        "Search",
         ["search.py", "--sizes", "1000", "10000", "30000", "100000"],
         ["--sizes", "1000"],
     ),
+    "million": (
+        "Search among a million",
+        ["search.py", "--sizes", "1000000", "--dtype", "int8", "--queries", "20"],
+        None,
+    ),
+    "rivals": (
+        "Search beside other engines",
+        ["search.py", "--sizes", "100000", "--queries", "20", "--rivals"],
+        None,
+    ),
+    "storage": (
+        "What smaller storage costs",
+        ["search.py", "--sizes", "30000", "--dtype", "float16", "int8", "--merge-above", "0.95"],
+        ["--sizes", "1000"],
+    ),
+    "indexing": ("Indexing: decoding beside encoding", ["indexing.py"], []),
+    "crashes": ("An index whose writer is killed", ["index_crashes.py"], ["--kills", "2"]),
     "space": ("The Space", ["space_load.py"], None),
+    "place": ("What a frame's embedding tells of a place", ["place_probe.py", "runs/ablation/towers"], None),
     "ablation": ("Which part helps: the ablation", ["ablation.py"], None),
 }
 PACKAGES = ("torch", "transformers", "accelerate", "av", "lancedb", "gradio", "numpy")

@@ -6,7 +6,6 @@ with 9,000 training videos, MSVD with every caption of a video relevant, DiDeMo 
 
 import csv
 import json
-import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -14,9 +13,7 @@ from pathlib import Path
 
 from .folder_corpus import VIDEO_SUFFIXES, without_missing
 from .plain_pickle import read_plain_pickle
-from .samples import CorpusError, VideoSample, caption_tuple, merge_rows
-
-logger = logging.getLogger(__name__)
+from .samples import CorpusError, VideoSample, caption_tuple, merge_rows, warn_uncaptioned
 
 DIDEMO_SECONDS = 30.0  # longer videos were cut to this for annotation (LocalizingMoments, README)
 
@@ -71,8 +68,7 @@ def _captioned(samples: Sequence[VideoSample], where: str) -> list[VideoSample]:
     """Without empty captions, and without the videos that then have none."""
     samples = [replace(sample, captions=caption_tuple(sample.captions, where)) for sample in samples]
     silent = [sample.video_id for sample in samples if not sample.captions]
-    if silent:
-        logger.warning("%s: %d videos without a caption are left out (%s, …)", where, len(silent), silent[0])
+    warn_uncaptioned(where, silent)
     return [sample for sample in samples if sample.captions]
 
 

@@ -38,8 +38,7 @@ def load_folder(folder: Path, split: str, *, videos: Path | None = None, missing
         where = f"{table}, row {number}"
         sample = sample_from_row(row, where)
         if sample is None:
-            logger.warning("%s: a video without a caption is left out", where)
-            continue
+            continue  # _warn_uncaptioned tells of its file
         name = inside(sample.video, where)
         if prefixes and name.parts[0] not in prefixes:
             continue

@@ -18,7 +18,15 @@ from datasets.exceptions import DatasetNotFoundError, DatasetsError
 from huggingface_hub.errors import HTTPError  # of whichever HTTP library the client is built on
 
 from .folder_corpus import inside
-from .samples import CAPTION_COLUMNS, VIDEO_COLUMNS, CorpusError, VideoSample, merge_rows, sample_from_row
+from .samples import (
+    CAPTION_COLUMNS,
+    VIDEO_COLUMNS,
+    CorpusError,
+    VideoSample,
+    merge_rows,
+    sample_from_row,
+    warn_uncaptioned,
+)
 
 OTHER_COLUMNS = ("video_id", "start", "end", "hard_negatives")
 
@@ -48,6 +56,7 @@ class SampleStream:
 
     def __init__(self, dataset: IterableDataset, column: str, where: str, videos: Path | None):
         self.dataset, self.column, self.where, self.videos = dataset, column, where, videos
+        self._told = False
 
     def shuffle(self, seed: int, buffer_size: int = 100) -> "SampleStream":
         """Another order for each `set_epoch`: shards are shuffled, and rows within a buffer of encoded videos."""
@@ -78,6 +87,11 @@ class SampleStream:
             sample = _sample(row, self.column, f"{self.where}, row {number}", self.videos)
             if sample is not None:
                 yield sample
+            elif not self._told:  # once: a stream is read again and again
+                self._told = True
+                logger.warning(
+                    "%s, row %d: a video without a caption is left out, as others will be", self.where, number
+                )
 
 
 def load_hub(
@@ -119,7 +133,7 @@ def _video_id(row: dict, column: str) -> str | None:
 
 def _mapped_samples(dataset: Dataset, column: str, where: str, videos: Path | None) -> list[VideoSample]:
     paths, sizes = _paths_and_sizes(dataset, column)
-    samples, size_of = [], {}
+    samples, silent, size_of = [], [], {}
     for number, row in enumerate(dataset.remove_columns(column)):
         path = paths[number]
         if sizes[number] is not None:
@@ -133,6 +147,9 @@ def _mapped_samples(dataset: Dataset, column: str, where: str, videos: Path | No
         sample = _sample(row, column, f"{where}, row {number}", videos)
         if sample is not None:
             samples.append(sample)
+        else:
+            silent.append(f"row {number}")
+    warn_uncaptioned(where, silent)
     return merge_rows(samples)
 
 
@@ -149,10 +166,7 @@ def _sample(row: dict, column: str, where: str, videos: Path | None) -> VideoSam
     if isinstance(row[column], str) and videos is not None:
         row["video_id"] = row.get("video_id") or row[column]
         row[column] = str(videos / inside(row[column], where))
-    sample = sample_from_row(row, where)
-    if sample is None:
-        logger.warning("%s: a video without a caption is left out", where)
-    return sample
+    return sample_from_row(row, where)
 
 
 def _encoded_columns(dataset: Dataset | IterableDataset, where: str, videos: Path | None):

@@ -1,10 +1,12 @@
 """What a text-video corpus is made of: videos with their captions, and how a row of any source becomes one."""
 
 import json
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
+logger = logging.getLogger(__name__)
 VIDEO_COLUMNS = ("video", "file_name")
 CAPTION_COLUMNS = ("captions", "caption", "text", "sentence")
 
@@ -63,6 +65,12 @@ def sample_from_row(row: Mapping, where: str) -> VideoSample | None:
     if row.get("video_id") is None and (start is not None or end is not None):
         video_id = f"{video_id}[{start or 0:g}-{'' if end is None else f'{end:g}'}]"
     return VideoSample(str(video_id), video, captions, start, end, _hard_negatives(row, where))
+
+
+def warn_uncaptioned(where: str, names: Sequence) -> None:
+    """One warning for all the videos of a corpus that have no caption."""
+    if names:
+        logger.warning("%s: %d videos without a caption are left out (%s, …)", where, len(names), names[0])
 
 
 def caption_tuple(value, where: str) -> tuple[str, ...]:

@@ -187,6 +187,29 @@ def test_mapped_parquet_merges_captions_and_reads_bytes_late(parquet):
     assert [copy["bytes"] for copy in pickle.loads(sent)] == [f"video{i}.mp4".encode() * 10 for i in range(4)]
 
 
+@pytest.mark.parametrize("kind", ["folder", "mapped", "streamed"])
+def test_videos_without_a_caption_give_one_warning(tmp_path, caplog, kind):
+    rows = [("a.mp4", "one"), ("b.mp4", ""), ("c.mp4", ""), ("d.mp4", "two")]
+    if kind == "folder":
+        touch(tmp_path, *(video for video, _ in rows))
+        write_jsonl(tmp_path / "captions.jsonl", [{"video": video, "caption": text} for video, text in rows])
+    else:
+        videos = [{"path": video, "bytes": video.encode()} for video, _ in rows]
+        data = Dataset.from_dict({"video": videos, "caption": [text for _, text in rows]})
+        data.cast(Features({"video": Video(), "caption": Value("string")})).to_parquet(tmp_path / "test.parquet")
+    with caplog.at_level(logging.WARNING):
+        samples = load_samples(str(tmp_path), "test", streaming=kind == "streamed")
+        for _ in range(2):
+            assert [sample.video_id for sample in samples] == ["a.mp4", "d.mp4"]
+    (warning,) = [record.getMessage() for record in caplog.records if "caption" in record.getMessage()]
+    expected = {
+        "folder": "2 videos in",
+        "mapped": "2 videos without a caption",
+        "streamed": "row 1: a video without a",
+    }
+    assert expected[kind] in warning
+
+
 def test_streamed_parquet_is_sharded_by_process(parquet):
     shares = [load_samples(parquet, "test", streaming=True, process_index=i, num_processes=2) for i in range(2)]
     read = [[(s.video_id, s.captions) for s in share] for share in shares]
