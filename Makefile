@@ -32,13 +32,13 @@ endif
 $(DEMO)/corpus/spec.json: | $(READY)
 	$(BIN)/dmae synthetic $(DEMO)/corpus
 
-$(DEMO)/untrained/config.json: $(DEMO)/corpus/spec.json
-	$(BIN)/dmae init $(DEMO)/untrained --captions $(DEMO)/corpus
+$(DEMO)/start/config.json: $(DEMO)/corpus/spec.json
+	$(BIN)/dmae init $(DEMO)/start --captions $(DEMO)/corpus --stills 1000
 
 # dmae train continues an interrupted run; config.json is there once a model is.
-$(DEMO)/model/.trained: $(DEMO)/untrained/config.json
+$(DEMO)/model/.trained: $(DEMO)/start/config.json
 	$(BIN)/accelerate launch --num_processes 1 --cpu -m dmae.training.train training/configs/demo.yaml \
-		model=$(DEMO)/untrained dataset=$(DEMO)/corpus output_dir=$(DEMO)/model
+		model=$(DEMO)/start dataset=$(DEMO)/corpus output_dir=$(DEMO)/model
 	touch $@
 
 $(DEMO)/evaluation.json: $(DEMO)/model/.trained

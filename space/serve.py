@@ -2,6 +2,7 @@
 
 import argparse
 import gc
+import inspect
 import os
 import signal
 import socket
@@ -49,7 +50,7 @@ def serve(settings, host: str | None = None, port: int | None = None, *, block: 
     """
     if block:  # told to end in whatever way, it still deletes what visitors added
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with _named(settings, host, port) as settings, _imports_uncollected():
+    with _named(settings, host, port) as settings, quick_imports():
         from .page import build_page, launch_options
         from .services import Services
 
@@ -98,16 +99,26 @@ def _check_port(host: str, port: int) -> None:
 
 
 @contextmanager
-def _imports_uncollected():
-    """Keeps the garbage collector out of the start.
+def quick_imports():
+    """Keeps the garbage collector and Gradio's type stubs out of the start.
 
     The libraries make a million objects that stay. To go through them again and again takes as long as the imports
-    themselves, and would later hold up searches: they are put out of the collector's reach.
+    themselves, and would later hold up searches: they are put out of the collector's reach. And Gradio parses the
+    source of each of its components to renew a stub beside it, a second in all, unless there is no source to be had.
     """
+    getfile = inspect.getfile
+
+    def no_components(thing):
+        if isinstance(thing, type) and thing.__module__.startswith("gradio."):
+            raise OSError("no type stubs are wanted")
+        return getfile(thing)
+
     gc.disable()
+    inspect.getfile = no_components
     try:
         yield
     finally:
+        inspect.getfile = getfile
         gc.freeze()
         gc.enable()
 

@@ -69,6 +69,23 @@ def test_the_page_is_there_before_any_large_library():
     assert not {"torch", "gradio", "transformers", "numpy", "lancedb"} & set(loaded)
 
 
+def test_gradio_comes_whole_without_renewing_its_stubs():
+    probe = """
+import ast, gc, inspect
+from dmae.space.serve import quick_imports
+parse, getfile, parsed = ast.parse, inspect.getfile, []
+ast.parse = lambda source, *args, **kwargs: (parsed.append(str(source)), parse(source, *args, **kwargs))[1]
+with quick_imports():
+    assert not gc.isenabled()
+    import gradio
+assert gc.isenabled() and inspect.getfile is getfile
+assert gradio.Textbox(label="x").submit and inspect.getfile(gradio.Textbox).endswith("textbox.py")
+print(sum("class Textbox(" in source for source in parsed))
+"""
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "0"
+
+
 def test_a_taken_port_and_half_of_a_pair_are_told_before_anything_is_loaded(port):
     with (
         socket.create_server(("127.0.0.1", port)),
