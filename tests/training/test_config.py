@@ -111,6 +111,28 @@ def test_recipes_are_the_papers(dataset, backbone):
     DmaeConfig(num_frames=config.num_frames, max_words=config.max_words, **config.model_options)
 
 
+def test_the_ablation_and_what_it_recommends():
+    rows = sorted((RECIPES / "ablation").glob("*.yaml"))
+    configs = {path.stem: load_config(path) for path in rows}
+    for config in configs.values():
+        config.check()
+        DmaeConfig(**config.model_options)
+    # Rows differ from what they share in the method, and those with wrong captions in the number of steps that pays
+    # for them.
+    shared = configs.pop("common").to_dict()
+    assert len(configs) == 16
+    for name, config in configs.items():
+        different = {key for key, value in config.to_dict().items() if value != shared[key]}
+        assert different <= {"model_options", "caption_edits", "max_steps"}, name
+        assert (config.max_steps < shared["max_steps"]) == (config.caption_edits > 0), name
+    recommended = load_config(RECIPES / "recommended.yaml", ["clip=c", "dataset=d"])
+    recommended.check()
+    best = configs["edits_infonce"]
+    assert recommended.caption_edits == best.caption_edits
+    for name in ("loss", "tpm_predictor", "learn_logit_scale"):
+        assert recommended.model_options[name] == best.model_options[name]
+
+
 @pytest.mark.parametrize("name", ["one_gpu", "eight_gpus", "multi_node", "fsdp"])
 def test_launch_examples_are_read_by_accelerate(name):
     from accelerate.commands.config.config_args import load_config_from_file
