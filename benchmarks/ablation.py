@@ -6,14 +6,16 @@
 
 All rows start from the same towers, trained on stills (the stand-in for CLIP, which knows what is where in a picture
 too), and take equal steps, but those whose configuration says fewer to pay for what each costs more. Only the seed
-changes new weights and the order of the pairs. A row that is done is not run again, so the table can be stopped and
-continued. R@1 in %, over the corpus's test videos, both ways; hard-negative accuracy in % by kind (chance: 50); cost
-is the processor time of a whole run, as a multiple of the paper's (or the first row's), which other load hardly moves.
+changes new weights and the order of the pairs. A row that is done with the same configuration is not run again, so the
+table can be stopped and continued; after a change of code delete the folder. R@1 in %, over the corpus's test videos,
+both ways; hard-negative accuracy in % by kind (chance: 50); cost is the processor time of a whole run, as a multiple of
+the paper's (or the first row's), which other load hardly moves.
 """
 
 import argparse
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -27,6 +29,7 @@ import yaml
 
 from dmae.modeling import adaptive_mask
 from dmae.modeling.loading import load_pretrained
+from dmae.training.config import load_config
 from dmae.training.corpora import load_samples
 from dmae.training.evaluation import encode_samples
 from dmae.training.tracking import read_metrics
@@ -75,8 +78,10 @@ def run_row(root: Path, row: str, seed: int, options: argparse.Namespace) -> dic
     """Metrics of one training run, and its "processor_seconds"; taken from its folder where it is done."""
     folder = root / "runs" / f"{row}-{seed}"
     result = folder / "ablation.json"
-    if not result.exists():
-        places = [f"model={root / 'towers'}", f"dataset={root / 'corpus'}", f"output_dir={folder}", f"seed={seed}"]
+    places = [f"model={root / 'towers'}", f"dataset={root / 'corpus'}", f"output_dir={folder}", f"seed={seed}"]
+    wanted = load_config(CONFIGS / f"{row}.yaml", [*places, *options.set])
+    if not result.exists() or load_config(folder / "train_config.yaml") != wanted:
+        shutil.rmtree(folder, ignore_errors=True)
         # One thread each: several runs side by side use the cores better than one run does.
         environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads)}
         command = [*DMAE, "train", str(CONFIGS / f"{row}.yaml"), *places, *options.set]

@@ -58,8 +58,8 @@ SECTIONS = {
     "indexing": ("Indexing: decoding beside encoding", ["indexing.py"], []),
     "crashes": ("An index whose writer is killed", ["index_crashes.py"], ["--kills", "2"]),
     "space": ("The Space", ["space_load.py"], None),
-    "place": ("What a frame's embedding tells of a place", ["place_probe.py", "runs/ablation/towers"], None),
     "ablation": ("Which part helps: the ablation", ["ablation.py"], None),
+    "place": ("What a frame's embedding tells of a place", ["place_probe.py", "runs/ablation/towers"], None),
 }
 PACKAGES = ("torch", "transformers", "accelerate", "av", "lancedb", "gradio", "numpy")
 

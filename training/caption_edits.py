@@ -17,7 +17,9 @@ from .word_dropping import WORD, words_of
 
 MAX_LIFT = 0.85  # how often two words share a video, relative to chance, at most
 EXCHANGE_SHARE = 0.25
-_THEN = re.compile(r",? (?:and then|then|before|after|followed by) ")
+MOST_ALTERNATIVES = 100
+_THEN = re.compile(r",? (?:and then|then|before|after(?! another\b| the other\b)|followed by) ")
+_FIRST = re.compile(r"(?:first,? )?", re.IGNORECASE)
 _START, _END = "<", ">"  # no word
 
 
@@ -39,11 +41,14 @@ class CaptionEditor:
     ):
         self.exchange_share = exchange_share
         self.words = [frozenset(word for caption in texts for word in words_of(caption)) for texts in captions]
-        seen = Counter(word for words in self.words for word in words)
-        together = Counter(pair for words in self.words for pair in combinations(sorted(words), 2))
+        videos = defaultdict(set)
+        for video, words in enumerate(self.words):
+            for word in words:
+                videos[word].add(video)
         self.replacements: dict[str, list[str]] = defaultdict(list)
         for one, other in sorted(_interchangeable(captions)):
-            if together[one, other] * len(self.words) < max_lift * seen[one] * seen[other]:
+            together, chance = len(videos[one] & videos[other]), len(videos[one]) * len(videos[other])
+            if together * len(self.words) < max_lift * chance:
                 self.replacements[one].append(other)
                 self.replacements[other].append(one)
 
@@ -71,19 +76,30 @@ def exchange_events(caption: str) -> str | None:
     >>> exchange_events("first a dog barks, then a cat runs")
     'first a cat runs, then a dog barks'
     """
-    parts = _THEN.split(caption)
+    sentence = caption.rstrip(" .!")
+    parts = _THEN.split(sentence)
     if len(parts) != 2:
         return None
-    first = "first " if parts[0].startswith("first ") else ""
-    return first + parts[1] + _THEN.search(caption).group() + parts[0].removeprefix(first)
+    opening = _FIRST.match(sentence).group()
+    one, other = parts[0][len(opening) :], parts[1]
+    if one.lower() == other.lower():
+        return None
+    if not opening and one[:1].isupper():
+        one, other = one[:1].lower() + one[1:], other[:1].upper() + other[1:]
+    return opening + other + _THEN.search(sentence).group() + one + caption[len(sentence) :]
 
 
 def _interchangeable(captions: Sequence[Sequence[str]]) -> set[tuple[str, str]]:
-    """Pairs of words, in alphabetical order, that stand between the same two words somewhere."""
-    places = defaultdict(set)
+    """Pairs of words, in alphabetical order, that stand between the same two words somewhere. Where a great many words
+    may stand ("a … <end>"), the commonest of them: the pairs grow with their square."""
+    places = defaultdict(Counter)
     for texts in captions:
         for caption in texts:
             words = [_START, *words_of(caption), _END]
             for before, word, after in zip(words, words[1:], words[2:]):
-                places[before, after].add(word)
-    return {pair for words in places.values() for pair in combinations(sorted(words), 2)}
+                places[before, after][word] += 1
+    return {
+        pair
+        for counts in places.values()
+        for pair in combinations(sorted(word for word, _ in counts.most_common(MOST_ALTERNATIVES)), 2)
+    }

@@ -67,7 +67,14 @@ def load_samples(
             f"{source!r} is no folder here, no dataset of the Hub (owner/name) and none of {', '.join(BENCHMARKS)}"
         )
     else:
-        samples = load_hub(source, split, name=name, revision=revision, videos=video_folder, **share)
+        samples = load_hub(
+            str(folder) if folder.is_dir() else source,
+            split,
+            name=name,
+            revision=revision,
+            videos=video_folder,
+            **share,
+        )
     if not isinstance(samples, list):
         return samples
     if not samples:

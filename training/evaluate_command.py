@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 HELP = "measure a model on a dataset: recall, ranks, hard negatives"
 EXAMPLE = (
-    "dmae evaluate runs/msrvtt/model msrvtt --videos data/msrvtt/videos --annotations data/msrvtt --json result.json"
+    "dmae evaluate runs/msrvtt_vit_b32 msrvtt --videos data/msrvtt/videos --annotations data/msrvtt --json result.json"
 )
 DIRECTIONS = {"t2v": "text to video", "v2t": "video to text"}
 COLUMNS = ("R@1", "R@5", "R@10", "MdR", "MnR")

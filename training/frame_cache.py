@@ -261,7 +261,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", default="train", help="split to decode, one a cache (default: %(default)s)")
     parser.add_argument("--videos", help="folder of the videos, where they do not lie beside their table")
     parser.add_argument("--annotations", help="folder of a benchmark's annotation files")
-    for name in ("num_frames", "candidates", "size"):
+    parser.add_argument(
+        "--candidates",
+        type=int,
+        metavar="N",
+        help="frames kept of each segment, to draw one from (default: 3, with per_second 1)",
+    )
+    for name in ("num_frames", "size"):
         flag = "--" + name.replace("_", "-")
         parser.add_argument(flag, type=int, default=getattr(defaults, name), help="default: %(default)s")
     parser.add_argument("--sampling", choices=("midpoints", "per_second"), default=defaults.sampling)
@@ -270,7 +276,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    settings = CacheSettings(args.num_frames, args.candidates, args.size, args.sampling)
+    candidates = args.candidates
+    if candidates is None:
+        candidates = 1 if args.sampling == "per_second" else CacheSettings.candidates
+    settings = CacheSettings(args.num_frames, candidates, args.size, args.sampling)
     samples = load_samples(args.source, args.split, videos=args.videos, annotations=args.annotations)
     report = write_frame_cache(samples, args.destination, settings, workers=args.workers)
     if args.json:
@@ -285,7 +294,7 @@ def run(args: argparse.Namespace) -> int:
 
 command = SimpleNamespace(
     help="decode a corpus once, for all training runs",
-    example="dmae frames ~/clips frames.cache --split train --num-frames 12 --candidates 3",
+    example="dmae frames msrvtt frames.cache --videos ~/msrvtt/videos --annotations ~/msrvtt --sampling per_second",
     configure=configure,
     run=run,
 )

@@ -128,7 +128,10 @@ def _video_id(row: dict, column: str) -> str | None:
     video = row[column]
     if not isinstance(video, dict):
         return row.get("video_id") or video
-    return row.get("video_id") or video["path"] or _digest(video["bytes"])
+    known = row.get("video_id") or video["path"]
+    if not known and video["bytes"] is None:
+        raise CorpusError(f"a row has a video with neither a path nor bytes: {row}")
+    return known or _digest(video["bytes"])
 
 
 def _mapped_samples(dataset: Dataset, column: str, where: str, videos: Path | None) -> list[VideoSample]:

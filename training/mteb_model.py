@@ -30,7 +30,7 @@ class DmaeSearchModel:
         model_name: a DMAE or CLIP checkpoint, folder or Hub id.
         revision: of the checkpoint on the Hub.
         device: "cpu", "cuda", …; by default a GPU where there is one.
-        batch_size: videos encoded at once. workers: processes that decode.
+        batch_size: videos encoded at once, whatever mteb's own default is. workers: processes that decode.
         options: further ones of `load_pretrained`. Those that mteb passes to every loader and that mean nothing here
             (`trust_remote_code`) change nothing: our own code loads the checkpoint.
     """
@@ -107,8 +107,8 @@ class DmaeSearchModel:
         # Its files as they are: mteb's own decoding needs torchcodec.
         dataset = dataset.cast_column("video", Video(decode=False))
         samples = [VideoSample(str(row["id"]), row["video"], ("",)) for row in dataset]
-        size = encode_kwargs.get("batch_size", self.batch_size)
-        features, kept, skipped = encode_videos(self.model, self.processor, samples, size, self.workers, progress)
+        sizes = (self.batch_size, self.workers)
+        features, kept, skipped = encode_videos(self.model, self.processor, samples, *sizes, progress)
         if skipped:
             logger.warning("%d of %d videos could not be read and are never found", len(skipped), len(samples))
         return "video", [sample.video_id for sample in kept], features

@@ -201,7 +201,7 @@ def _run(args: argparse.Namespace) -> int:
 
 command = SimpleNamespace(
     help="publish a trained model on the Hub with its code and model card",
-    example="dmae push runs/msrvtt YOUR_NAME/dmae-vit-b32-msrvtt --private",
+    example="dmae push runs/msrvtt_vit_b32 YOUR_NAME/dmae-vit-b32-msrvtt --private",
     configure=_configure,
     run=_run,
 )

@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerFast
 from dmae.modeling import DmaeConfig, DmaeModel, DmaeProcessor, DmaeVideoProcessor
 
 from .corpora import load_samples
-from .stills import train_towers
+from .stills import train_towers, vocabulary
 
 LETTERS = string.ascii_lowercase + string.digits + string.punctuation
 PAD, BOS, EOS, UNK = "<|pad|>", "<|startoftext|>", "<|endoftext|>", "<|unk|>"
@@ -138,7 +138,7 @@ def _run(args: argparse.Namespace) -> None:
     options = {name: getattr(args, name) for name in (*names, "temporal_layers")}
     if args.stills < 0:
         raise ValueError(f"--stills {args.stills}: give the number of steps, at least 0")
-    model, processor = new_model(captions, **options)
+    model, processor = new_model([*captions, *(vocabulary() if args.stills else ())], **options)
     if args.stills:
         train_towers(model, processor, args.stills, seed=args.seed)
     model.save_pretrained(args.destination)

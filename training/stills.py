@@ -20,7 +20,7 @@ from dmae.modeling import DmaeModel, DmaeProcessor, dmae_similarity, info_nce_lo
 from .frame_source import Normalizer
 from .synthetic_captions import SIZE_WORDS
 from .synthetic_rendering import render
-from .synthetic_scenes import COLOURS, Scene, sample_scenes
+from .synthetic_scenes import COLOURS, SHAPES, Scene, sample_scenes
 
 PER_SCENE = 3
 LOW, HIGH = 0.4, 0.6  # between them, in units of the side, a place goes without saying
@@ -46,7 +46,7 @@ class Stills:
                 done = scene.progress(number / (len(frames) - 1))
                 self.scenes.append(scene)
                 self.centres.append([thing.centre(share) for thing, share in zip(scene.things, done)])
-                pixels.append(frames[number])
+                pixels.append(frames[number].copy())  # a view would keep them all
         self.pixels = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)
         self.places = torch.zeros(len(pixels), len(COLOURS), 2)
         objects = torch.zeros(len(pixels), len(COLOURS))
@@ -69,6 +69,12 @@ class Stills:
         axis = rng.randrange(2)
         right = " and ".join(look + where(centre) for look, centre in parts)
         return right, " and ".join(look + where(_mirrored(centre, axis)) for look, centre in parts)
+
+
+def vocabulary() -> list[str]:
+    """Texts with every word of the captions, which a tokenizer must not have to spell."""
+    sizes = [word for words in SIZE_WORDS.values() for word in words]
+    return [" ".join((*sizes, *COLOURS, *SHAPES)), "a up down to the left and to the right"]
 
 
 def where(centre: tuple[float, float] | None) -> str:

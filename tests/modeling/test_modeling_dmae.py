@@ -128,6 +128,17 @@ def test_weights_missing_from_a_checkpoint_are_initialised(tmp_path):
         assert parameter.isfinite().all() and parameter.abs().max() < 60, name
 
 
+@pytest.mark.parametrize(("start", "moves"), [(100.0, (False, True)), (150.0, (False, True)), (50.0, (True, True))])
+def test_the_learned_scale_is_capped_and_can_come_down(start, moves):
+    """A clamp's gradient would be 0 at the cap, which exp(log 100) passes by a rounding error."""
+    model = tiny_model(learn_logit_scale=True, logit_scale=start)
+    assert model.scale.item() == pytest.approx(min(start, 100.0))
+    for up, expected in zip((True, False), moves):
+        model.zero_grad()
+        (-model.scale if up else model.scale).backward()
+        assert (model.logit_scale.grad.item() != 0) == expected
+
+
 def test_new_weights_are_as_large_as_clips(tmp_path):
     """transformers skips modules of other packages that own no parameter, such as CLIP's attention in ours."""
     tiny_model(tpm_predictor=None).save_pretrained(tmp_path)
