@@ -8,7 +8,7 @@ All rows start from the same towers, trained on stills (the stand-in for CLIP, w
 too), and take equal steps, but those whose configuration says fewer to pay for what each costs more. Only the seed
 changes new weights and the order of the pairs. A row that is done with the same configuration is not run again, so the
 table can be stopped and continued; after a change of code delete the folder. R@1 in %, over the corpus's test videos,
-both ways; hard-negative accuracy in % by kind (chance: 50); cost is the processor time of a whole run, as a multiple of
+both ways; hard-negative accuracy in % by kind (chance: 50); cost is the processor time of a whole run, a multiple of
 the paper's (or the first row's), which other load hardly moves.
 """
 

@@ -16,11 +16,10 @@ from transformers.utils import ModelOutput, logging
 from .configuration_dmae import DmaeConfig
 from .features import TextFeatures, VideoFeatures
 from .frame_transformer import FrameTransformer
+from .logit_scale import CappedScale
 from .losses import info_nce_loss, negnce_loss
 from .similarity import dmae_similarity
 from .token_masking import AttentionTokenWeightPredictor, TokenWeightPredictor, partial_order_loss
-
-MAX_LOGIT_SCALE = 100.0
 
 
 @dataclass
@@ -320,7 +319,7 @@ class DmaeModel(DmaePreTrainedModel):
     def scale(self) -> torch.Tensor | float:
         """α, by which similarities become logits."""
         if self.config.learn_logit_scale:
-            return _CappedScale.apply(self.logit_scale.exp())
+            return CappedScale.apply(self.logit_scale.exp())
         return self.config.logit_scale
 
     def _add_loss(self, output: DmaeOutput, similarity: torch.Tensor) -> None:
@@ -357,19 +356,6 @@ class DmaeModel(DmaePreTrainedModel):
             margin=self.config.tpm_margin,
             mask_crossing=self.config.tpm_mask_crossing,
         )
-
-
-class _CappedScale(torch.autograd.Function):
-    """`min(scale, 100)`. At the cap the gradient still lowers the scale; a clamp's would be 0 and hold it for good."""
-
-    @staticmethod
-    def forward(ctx, scale: torch.Tensor) -> torch.Tensor:
-        ctx.at_cap = scale >= MAX_LOGIT_SCALE
-        return scale.clamp(max=MAX_LOGIT_SCALE)
-
-    @staticmethod
-    def backward(ctx, gradient: torch.Tensor) -> torch.Tensor:
-        return torch.where(ctx.at_cap, gradient.clamp(min=0), gradient)
 
 
 def _unit(embeds: torch.Tensor) -> torch.Tensor:

@@ -19,6 +19,7 @@ SUMMARIES = {
     "train": "fine-tune a model on captioned videos",
     "evaluate": "measure retrieval on a benchmark or a folder",
     "push": "publish a trained model on the Hub",
+    "push-index": "publish an index on the Hub",
     "push-space": "publish the search page as a Hub Space",
     "convert": "convert weights of other codes",
     "frames": "decode a corpus once, for all training runs",

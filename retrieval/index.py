@@ -99,9 +99,15 @@ class VideoIndex:
         return cls(table, model, processor, limits)
 
     @classmethod
-    def from_hub(cls, repo_id: str, model=None, processor=None, *, revision=None, limits=None) -> "VideoIndex":
-        """Downloads an index that `push_to_hub` shared and opens it read-only."""
-        return cls.open(sharing.download(repo_id, revision), model, processor, read_only=True, limits=limits)
+    def from_hub(
+        cls, repo_id: str, model=None, processor=None, *, revision=None, limits=None, videos: bool = False
+    ) -> "VideoIndex":
+        """Downloads an index that `push_to_hub` shared and opens it read-only.
+
+        Its paths are relative to the folder above the index, where the videos are too if asked for and shared.
+        """
+        folder = sharing.download(repo_id, revision, videos=videos)
+        return cls.open(folder, model, processor, read_only=True, limits=limits)
 
     @property
     def uri(self) -> str:

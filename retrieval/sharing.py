@@ -52,13 +52,12 @@ def push(
     return str(url)
 
 
-def download(repo_id: str, revision: str | None = None, token=None) -> str:
-    """The folder of a shared index on this machine."""
+def download(repo_id: str, revision: str | None = None, token=None, *, videos: bool = False) -> str:
+    """The folder of a shared index on this machine; with `videos`, what was shared under `videos/` lies beside it."""
     from huggingface_hub import snapshot_download
 
-    snapshot = snapshot_download(
-        repo_id, repo_type="dataset", revision=revision, token=token, allow_patterns=f"{INDEX_FOLDER}/**"
-    )
+    wanted = [f"{folder}/**" for folder in (INDEX_FOLDER, *((VIDEOS_FOLDER,) if videos else ()))]
+    snapshot = snapshot_download(repo_id, repo_type="dataset", revision=revision, token=token, allow_patterns=wanted)
     folder = os.path.join(snapshot, INDEX_FOLDER)
     if not VideoTable.exists(folder):
         raise VideoIndexError(

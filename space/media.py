@@ -27,7 +27,8 @@ class Media:
 
     Args:
         shelves: finds a visitor's videos by their secret.
-        root: folder outside which no video of the index is served; None: any video file that the index lists.
+        root: folder outside which no video of the index is served; None: any video file that the index lists. In a
+            snapshot of the Hub names are links into the blobs beside it, which may be followed.
     """
 
     def __init__(self, library: Library, shelves, decoder: Decoder, root: Path | None = None):
@@ -35,6 +36,7 @@ class Media:
         self._shelves = shelves
         self._decoder = decoder
         self._root = root.resolve() if root else None
+        self._blobs = self._root.parent.parent / "blobs" if root and root.parent.name == "snapshots" else None
         self._pictures = PictureCache(PICTURE_CACHE)
 
     def routes(self) -> list[Route]:
@@ -95,11 +97,16 @@ class Media:
             return None
         root = self._root if scope == INDEX else None
         try:
-            real = Path(os.path.realpath(root / path if root else path))
-            allowed = real.suffix.lower() in VIDEO_SUFFIXES and real.is_file()
+            named = Path(os.path.normpath(root / path)) if root else Path(path)
+            real = Path(os.path.realpath(named))
+            if not real.is_file():
+                return None
         except (OSError, ValueError):
             return None
-        return real if allowed and (root is None or real.is_relative_to(root)) else None
+        if root and self._blobs and named.is_relative_to(root) and real.parent == self._blobs:
+            return named if named.suffix.lower() in VIDEO_SUFFIXES else None
+        allowed = real.suffix.lower() in VIDEO_SUFFIXES and (root is None or real.is_relative_to(root))
+        return real if allowed else None
 
 
 class PictureCache:

@@ -25,11 +25,15 @@ def open_library(settings: Settings) -> Library:
     return Library(model, processor, index)
 
 
+def is_on_hub(location: str) -> bool:
+    known = "://" in location or location.startswith((".", "/", "~")) or os.path.exists(location)
+    return not known and location.count("/") == 1
+
+
 def open_index(location: str, model, processor):
     """The index at a folder, at an object store's URI, or in a dataset repository of the Hub."""
     from dmae.retrieval import VideoIndex
 
-    on_hub = "://" not in location and not os.path.exists(location) and location.count("/") == 1
-    if on_hub and not location.startswith((".", "/", "~")):
-        return VideoIndex.from_hub(location, model, processor)
+    if is_on_hub(location):
+        return VideoIndex.from_hub(location, model, processor, videos=True)
     return VideoIndex.open(os.path.expanduser(location), model, processor, read_only=True)

@@ -41,7 +41,7 @@ def push_space(repo_id: str, *, model: str = "", index: str = "", private: bool 
         raise ValueError("a model and an index belong together: give both --model and --index, or neither")
     for name in filter(None, (repo_id, model, index)):
         if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name):
-            raise ValueError(f"{name} is not a Hub id: write owner/name (share an index with push_to_hub first)")
+            raise ValueError(f"{name} is not a Hub id: write owner/name (share an index with `dmae push-index` first)")
     api = HfApi()
     try:
         url = api.create_repo(repo_id, repo_type="space", space_sdk="gradio", private=private, exist_ok=True)

@@ -11,7 +11,7 @@ from dmae.retrieval.media import IMAGE_SUFFIXES
 from .decoding import Decoder
 from .library import Library, Query, UserError
 from .media import Media
-from .opening import open_library
+from .opening import is_on_hub, open_library
 from .settings import Settings
 from .uploads import Shelves
 
@@ -33,6 +33,8 @@ class Services:
         library = open_library(settings)
         shelves = Shelves(library, decoder, settings)
         root = Path(settings.videos) if settings.videos else None
+        if root is None and is_on_hub(settings.index):
+            root = Path(library.index.uri).parent  # the snapshot, to which a shared index's paths are relative
         return cls(settings, library, decoder, shelves, Media(library, shelves, decoder, root))
 
     def warm_up(self) -> threading.Thread:

@@ -182,7 +182,7 @@ inputs = processor(text=["a dog on a skateboard"], videos=["a.mp4", "b.mp4"], re
 scores = model(**inputs).logits_per_text  # (texts, videos): higher fits better
 ```
 
-It needs torch, transformers and av. To search a folder, install `dmae`:
+It needs torch, transformers and av. To search a folder, install the package (`pip install .` in its repository):
 `dmae index VIDEOS --model {REPO_PLACEHOLDER} --index INDEX` and
 `dmae search "a dog on a skateboard" --model {REPO_PLACEHOLDER} --index INDEX`.
 

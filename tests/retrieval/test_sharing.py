@@ -14,6 +14,7 @@ from training_parts import tiny_model
 from video_files import write_video
 
 from dmae.retrieval import VideoIndex, VideoIndexError
+from dmae.retrieval.cli import main
 from dmae.retrieval.sharing import shared_name
 
 DIM = 16
@@ -60,9 +61,30 @@ def test_the_card_and_the_videos_travel_when_asked(hub, tmp_path):
         "A video index of 1 videos" in card and 'load_pretrained("owner/model")' in card and card.startswith("---\n")
     )
     assert video[4:8] == b"ftyp" and str(tmp_path) not in card
+    shared = VideoIndex.from_hub("owner/clips", index.model, index.processor, videos=True)
+    (hit,) = shared.search("red", k=1)
+    assert (Path(shared.uri).parent / hit.path).read_bytes() == video
     (tmp_path / "videos" / "a.mp4").unlink()
     with pytest.raises(VideoIndexError, match="cannot be uploaded"):
         index.push_to_hub("owner/clips", include_videos=True)
+
+
+def test_the_command_shares_and_says_what_is_wrong(hub, tmp_path, capsys):
+    index = VideoIndex.create(tmp_path / "index", dim=DIM)
+    index.add_embeddings(["a"], *videos(1, frames=3, dim=DIM))
+    command = ["push-index", "owner/clips", "--index", str(tmp_path / "index"), "--model-id", "owner/model"]
+    assert main(command) == 0
+    assert capsys.readouterr().out.strip().endswith("/datasets/owner/clips")
+    assert len(VideoIndex.from_hub("owner/clips")) == 1
+    for arguments, told in (
+        (["push-index", "no name", "--index", str(tmp_path / "index")], "no repository name"),
+        (["push-index", "somebody/else", "--index", str(tmp_path / "index")], "could not be published"),
+        (["push-index", "owner/clips", "--index", str(tmp_path / "nowhere")], "nowhere"),
+        ([*command, "--videos"], "cannot be uploaded"),
+    ):
+        assert main(arguments) == 2
+        *_, error = capsys.readouterr().err.strip().splitlines()
+        assert error.startswith("dmae push-index: error: ") and told in error
 
 
 def test_two_videos_of_one_shared_name_are_refused_and_stay_as_they_are(hub, tmp_path):
