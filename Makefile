@@ -32,11 +32,12 @@ endif
 $(DEMO)/corpus/spec.json: | $(READY)
 	$(BIN)/dmae synthetic $(DEMO)/corpus
 
-$(DEMO)/start/config.json: $(DEMO)/corpus/spec.json
+$(DEMO)/start/config.json: $(DEMO)/corpus/spec.json training/stills.py training/scratch.py
 	$(BIN)/dmae init $(DEMO)/start --captions $(DEMO)/corpus --stills 1000
 
-# dmae train continues an interrupted run; config.json is there once a model is.
-$(DEMO)/model/.trained: $(DEMO)/start/config.json
+# dmae train continues an interrupted run; a finished one of another recipe is made anew.
+$(DEMO)/model/.trained: $(DEMO)/start/config.json training/configs/demo.yaml
+	@if [ -f $@ ]; then rm -rf $(DEMO)/model $(DEMO)/index; fi
 	$(BIN)/accelerate launch --num_processes 1 --cpu -m dmae.training.train training/configs/demo.yaml \
 		model=$(DEMO)/start dataset=$(DEMO)/corpus output_dir=$(DEMO)/model
 	touch $@

@@ -50,7 +50,7 @@ def load_benchmark(
                 f"{benchmark.title}, split '{split}': {name} is not in {annotations}; get it from "
                 f"{benchmark.annotations_from}"
             )
-    if not videos.is_dir():
+    if not videos.is_dir() and missing != "keep":
         raise CorpusError(f"{benchmark.title}: no folder {videos}; get the videos from {benchmark.videos_from}")
     try:
         samples = list(benchmark.read(annotations, split))

@@ -42,7 +42,8 @@ def load_samples(
             With neither, a benchmark's evaluation split is read from the Hub.
         name, revision (`str`, *optional*): configuration and revision of a Hub dataset.
         missing (`str`, *optional*, defaults to `"error"`): what to do with captions whose video file is not there:
-            `"error"` refuses the corpus, `"skip"` leaves them out with a warning.
+            `"error"` refuses the corpus, `"skip"` leaves them out with a warning, `"keep"` keeps them, where captions
+            alone are of use.
         streaming (`bool`, *optional*, defaults to `False`): read a Hub dataset while it downloads. The result is
             then this process's share, an iterable that can be passed over again and, for the Hub, shuffled.
         process_index, num_processes (`int`, *optional*): which share of a stream is this process's.
@@ -51,8 +52,8 @@ def load_samples(
         CorpusError: (a `ValueError`) for a missing file or column, captions without a video, a duplicated id or an
             empty corpus: one line with what is wrong, where, and what to do or where to get it.
     """
-    if missing not in ("error", "skip"):
-        raise CorpusError(f'missing must be "error" or "skip", not {missing!r}')
+    if missing not in ("error", "skip", "keep"):
+        raise CorpusError(f'missing must be "error", "skip" or "keep", not {missing!r}')
     share = {"streaming": streaming, "process_index": process_index, "num_processes": num_processes}
     video_folder = Path(videos).expanduser() if videos else None
     folder = Path(source).expanduser()

@@ -57,7 +57,11 @@ def run(args: argparse.Namespace) -> int:
     model, processor = _load(args)
     source = {"videos": args.videos, "annotations": args.annotations, "name": args.name, "missing": args.missing}
     samples = load_samples(args.dataset, args.split, **source)
-    bank = _captions(load_samples(args.dataset, args.query_bank, **source)) if args.query_bank else ()
+    bank = (
+        _captions(load_samples(args.dataset, args.query_bank, **{**source, "missing": "keep"}))
+        if args.query_bank
+        else ()
+    )
     encoded = encode_samples(model, processor, samples, batch_size=args.batch_size, workers=args.workers)
     metrics = evaluate_encoded(model, processor, encoded, use_dual_softmax=args.dual_softmax, query_bank=bank)
     report = {

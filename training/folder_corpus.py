@@ -45,12 +45,16 @@ def load_folder(folder: Path, split: str, *, videos: Path | None = None, missing
         _refuse_twice(seen, sample, row, number, table)
         samples.append(replace(sample, video=str(root / name)))
     samples = without_missing(merge_rows(samples), str(table), root, missing)
-    _warn_uncaptioned(root, samples, table)
+    if missing != "keep":
+        _warn_uncaptioned(root, samples, table)
     return samples
 
 
 def without_missing(samples: list[VideoSample], table: str, root: Path, missing: str) -> list[VideoSample]:
-    """The samples whose files exist; `missing="error"` refuses where some do not, `"skip"` says which and goes on."""
+    """The samples whose files exist; `missing="error"` refuses where some do not, `"skip"` says which and goes on;
+    `"keep"` keeps them all, for their captions."""
+    if missing == "keep":
+        return samples
     absent = [sample for sample in samples if not Path(sample.video).is_file()]
     if absent:
         names = ", ".join(Path(sample.video).name for sample in absent[:3]) + (", …" if len(absent) > 3 else "")

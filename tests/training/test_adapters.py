@@ -182,6 +182,8 @@ def test_missing_videos_are_counted(msrvtt, caplog):
         given = {"annotations": str(msrvtt), "videos": str(msrvtt / "videos"), "missing": "skip"}
         assert [s.video_id for s in load_samples("msrvtt", "train", **given)] == ["video0"]
     assert "they are left out" in caplog.text
+    given = {"annotations": str(msrvtt), "videos": str(msrvtt / "nowhere"), "missing": "keep"}
+    assert [s.video_id for s in load_samples("msrvtt", "train", **given)] == ["video0", "video1"]
 
 
 def test_videos_without_a_caption_are_counted(tmp_path, caplog):

@@ -163,6 +163,8 @@ def test_missing_videos_can_be_skipped_and_extra_ones_are_reported(folder, caplo
     assert sample.video_id == "b.mkv"
     assert "captions without a video: 1 of 2" in caplog.text and "(a.mp4)" in caplog.text
     assert "1 videos in" in caplog.text and "extra.mp4" in caplog.text
+    kept = load_samples(str(folder), "train", videos=str(folder / "nowhere"), missing="keep")
+    assert [sample.video_id for sample in kept] == ["a.mp4", "b.mkv"]
 
 
 @pytest.mark.parametrize("source", ["nowhere", "/no/such/folder", "./clips", "msrvt"])
