@@ -74,8 +74,8 @@ class Collator:
 
     Args:
         processor: encodes captions.
-        fixed_length: pad every batch to `max_words`. Shapes that never change suit `torch.compile`; the number of wrong
-            captions, where there are any, still does.
+        fixed_length: pad every batch to `max_words`. Shapes that never change suit `torch.compile`; only the number of
+            wrong captions, where there are any, still does.
     """
 
     MOST_KEPT = 1_000_000
