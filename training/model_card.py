@@ -156,9 +156,12 @@ def _title(name: str) -> str:
 
 def _what(config: DmaeConfig, run: TrainingRun | None) -> str:
     vision = config.vision_config
+    losses = ["NegNCE" if config.loss == "negnce" else "InfoNCE"]
+    if config.tpm_predictor:
+        losses.append("triplet partial margin contrastive learning (TPM-CL)")
     text = (
         "A text-video search model: CLIP towers compared by dual-modal attention-enhanced similarity (DMAE) and "
-        "trained with triplet partial margin contrastive learning (TPM-CL), [arXiv:2309.11082]"
+        f"trained with {' and '.join(losses)}, [arXiv:2309.11082]"
         f"(https://arxiv.org/abs/2309.11082). Videos are read as {config.num_frames} frames of {vision.image_size} × "
         f"{vision.image_size} pixels (patches of {vision.patch_size}), texts as at most {config.max_words} tokens; "
         f"embeddings have {config.projection_dim} dimensions."

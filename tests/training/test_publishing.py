@@ -227,6 +227,12 @@ def test_the_card_says_what_the_run_knows(run):
         assert f"\n## {heading}\n" in text
 
 
+def test_the_card_names_the_losses_that_trained_the_model():
+    paper, plain = model_card(DmaeConfig()), model_card(DmaeConfig(loss="infonce", tpm_predictor=None))
+    assert "trained with NegNCE and triplet partial margin contrastive learning (TPM-CL)" in paper
+    assert "trained with InfoNCE, [arXiv" in plain
+
+
 def test_the_card_tells_the_limits_of_this_model():
     assert "order of frames changes no score" in model_card(DmaeConfig(num_frames=8))
     text = model_card(DmaeConfig(num_frames=8, temporal_layers=2))
