@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 FOLDER = Path("demo")
-EXAMPLES = "a red ring, then a purple triangle|a cyan triangle and a white circle|a big yellow star next to a triangle"
+EXAMPLES = "a red ring moves left|a purple triangle sinks and a circle rises|a big yellow star next to a triangle"
 TRAIN, TEST = 1200, 60
 STILLS, STEPS = 600, 250
 REFRESH_SECONDS = 2
@@ -104,9 +104,9 @@ def steps(place: Path) -> list[tuple[str, list[str]]]:
     dmae = [sys.executable, "-m", "dmae.retrieval.cli"]
     corpus, start, model = f"{place}/corpus", f"{place}/start", f"{place}/model"
     recipe = [f"model={start}", f"dataset={corpus}", f"output_dir={model}", "train_split=train", "eval_split=test"]
-    recipe += [f"max_steps={STEPS}", "batch_size=32", "clip_learning_rate=1e-3", "learning_rate=1e-3", "eval_every=-1"]
+    recipe += [f"max_steps={STEPS}", "batch_size=32", "clip_learning_rate=5e-4", "learning_rate=1e-3", "eval_every=-1"]
     recipe += ["cache_frames=memory", "num_workers=2", "epoch_over=videos", "word_dropping=false", "caption_edits=1"]
-    recipe += ["cpu=true"]
+    recipe += ["model_options={loss: infonce, tpm_predictor: null}", "cpu=true"]
     return [
         ("Drawing videos", [*dmae, "synthetic", corpus, "--train", str(TRAIN), "--test", str(TEST)]),
         ("Training a small model on pictures", [*dmae, "init", start, "--captions", corpus, "--stills", str(STILLS)]),
