@@ -12,7 +12,6 @@ import json
 import os
 import random
 import re
-import signal
 import socket
 import subprocess
 import sys
@@ -182,7 +181,7 @@ def main() -> int:
             process = psutil.Process(server.pid)
             times, errors, memory = asyncio.run(visitors(url, args.visitors, args.seconds, process))
         finally:
-            server.send_signal(signal.SIGINT)
+            server.terminate()  # SIGINT is ignored by what a shell started in the background
             server.wait(30)
     half, p95 = np.percentile(times, [50, 95])
     third = len(memory) // 3
