@@ -46,7 +46,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="+", metavar="MODEL")
     for name in parser.parse_args().models:
-        x, y = probe(name).tolist()
+        try:
+            x, y = probe(name).tolist()
+        except (OSError, ValueError) as error:
+            raise SystemExit(f"{name}: {error}") from None
         print(f"{name}: R² of an object's place from left to right {x:.2f}, from top to bottom {y:.2f}")
 
 
