@@ -32,13 +32,13 @@ endif
 $(DEMO)/corpus/spec.json: | $(READY)
 	$(BIN)/dmae synthetic $(DEMO)/corpus
 
-$(DEMO)/start/config.json: $(DEMO)/corpus/spec.json training/stills.py training/scratch.py
+$(DEMO)/start/config.json: $(DEMO)/corpus/spec.json training/synthetic/stills.py training/synthetic/init.py
 	$(BIN)/dmae init $(DEMO)/start --captions $(DEMO)/corpus --stills 1000
 
 # dmae train continues an interrupted run; a finished one of another recipe is made anew.
 $(DEMO)/model/.trained: $(DEMO)/start/config.json training/configs/demo.yaml
 	@if [ -f $@ ]; then rm -rf $(DEMO)/model $(DEMO)/index; fi
-	$(BIN)/accelerate launch --num_processes 1 --cpu -m dmae.training.train training/configs/demo.yaml \
+	$(BIN)/accelerate launch --num_processes 1 --cpu -m dmae.cli train training/configs/demo.yaml \
 		model=$(DEMO)/start dataset=$(DEMO)/corpus output_dir=$(DEMO)/model
 	touch $@
 

@@ -31,7 +31,7 @@ from dmae.modeling import adaptive_mask
 from dmae.modeling.loading import load_pretrained
 from dmae.training.config import load_config
 from dmae.training.corpora import load_samples
-from dmae.training.evaluation import encode_samples
+from dmae.training.evaluation.evaluation import encode_samples
 from dmae.training.tracking import read_metrics
 
 CONFIGS = Path(__file__).parents[1] / "training" / "configs" / "ablation"
@@ -60,7 +60,7 @@ COLUMNS = {
     "hard": HARD,
     **{kind: f"{HARD}/{kind}" for kind in ("colour", "size", "shape", "motion", "order")},
 }
-DMAE = (sys.executable, "-m", "dmae.retrieval.cli")
+DMAE = (sys.executable, "-m", "dmae.cli")
 
 
 def prepare(root: Path, options: argparse.Namespace) -> None:

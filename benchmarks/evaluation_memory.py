@@ -16,8 +16,8 @@ from rich.table import Table
 from torch.nn import functional as F
 
 from dmae.modeling import DmaeConfig, DmaeModel, TextFeatures, VideoFeatures
-from dmae.training.evaluation import retrieval_metrics, similarity_matrix
-from dmae.training.score_normalization import dual_softmax
+from dmae.training.evaluation.evaluation import retrieval_metrics, similarity_matrix
+from dmae.training.evaluation.score_normalization import dual_softmax
 
 
 def peak_mib() -> float:

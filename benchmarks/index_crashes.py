@@ -21,8 +21,8 @@ from pathlib import Path
 
 from dmae.modeling.loading import load_pretrained
 from dmae.retrieval import VideoIndex
-from dmae.training.scratch import new_model
-from dmae.training.synthetic import write_corpus
+from dmae.training.synthetic.init import new_model
+from dmae.training.synthetic.synthetic import write_corpus
 
 PATIENCE = 60.0
 

@@ -21,8 +21,8 @@ from dmae.modeling.frame_loader import FrameLoader
 from dmae.modeling.loading import load_pretrained
 from dmae.retrieval import VideoIndex
 from dmae.retrieval.media import find_videos
-from dmae.training.scratch import new_model
-from dmae.training.synthetic import write_corpus
+from dmae.training.synthetic.init import new_model
+from dmae.training.synthetic.synthetic import write_corpus
 
 
 def main() -> None:

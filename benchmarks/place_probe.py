@@ -11,8 +11,8 @@ import argparse
 import torch
 
 from dmae.modeling.loading import load_pretrained
-from dmae.training.frame_source import Normalizer
-from dmae.training.stills import Stills, embed_stills
+from dmae.training.batches.frame_source import Normalizer
+from dmae.training.synthetic.stills import Stills, embed_stills
 
 STILLS = {"train": 2000, "test": 500}
 RIDGE = 0.1

@@ -13,9 +13,9 @@ import pyarrow as pa
 import torch
 
 from dmae.modeling.features import TextFeatures
-from dmae.retrieval.rows import pool_frames
-from dmae.retrieval.scoring import ScoreOptions, score_candidates
-from dmae.retrieval.stage_one import query_vectors
+from dmae.retrieval.search.scoring import ScoreOptions, score_candidates
+from dmae.retrieval.search.stage_one import query_vectors
+from dmae.retrieval.storage.rows import pool_frames
 
 SLOW_QUERIES = 3
 

@@ -27,9 +27,9 @@ from torch.nn import functional as F
 
 from dmae.modeling import DmaeConfig, DmaeModel
 from dmae.retrieval import VideoIndex
-from dmae.retrieval.rows import VideoFile
-from dmae.training.scratch import new_model
-from dmae.training.synthetic import write_corpus
+from dmae.retrieval.storage.rows import VideoFile
+from dmae.training.synthetic.init import new_model
+from dmae.training.synthetic.synthetic import write_corpus
 
 CHROMIUM = "/usr/bin/chromium"
 WORDS = (
@@ -77,7 +77,7 @@ def start(folder: Path) -> tuple[subprocess.Popen, str, float]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "dmae.retrieval.cli", "serve", "--port", str(port)]
+    command = [sys.executable, "-m", "dmae.cli", "serve", "--port", str(port)]
     command += ["--model", str(folder / "model"), "--index", str(folder / "index")]
     began = time.perf_counter()
     environment = os.environ | {"GRADIO_ANALYTICS_ENABLED": "False"}

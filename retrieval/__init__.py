@@ -4,20 +4,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .candidates import SearchLimits
-    from .encoding import AddReport
     from .errors import VideoIndexError
     from .index import VideoIndex
-    from .search import SearchHit
+    from .indexing.encoding import AddReport
+    from .search.candidates import SearchLimits
+    from .search.searcher import SearchHit
 
 __all__ = ["AddReport", "SearchHit", "SearchLimits", "VideoIndex", "VideoIndexError"]
 
 _MODULES = {
-    "AddReport": "encoding",
+    "AddReport": "indexing.encoding",
     "VideoIndexError": "errors",
     "VideoIndex": "index",
-    "SearchHit": "search",
-    "SearchLimits": "candidates",
+    "SearchHit": "search.searcher",
+    "SearchLimits": "search.candidates",
 }
 
 

@@ -3,18 +3,20 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
-from . import encoding, explanation, sharing
-from . import query as query_module
-from .candidates import SearchLimits
 from .errors import VideoIndexError
-from .filters import make_where
-from .fingerprint import model_encoder, preprocessing_encoder
+from .indexing import encoding
+from .indexing.fingerprint import model_encoder, preprocessing_encoder
 from .inputs import check_ids
-from .rows import VideoFile, make_rows
-from .schema import Encoder, IndexSettings
-from .scoring import EXAMPLE_OPTIONS, ScoreOptions
-from .search import Searcher, SearchHit
-from .table import VideoTable
+from .search import explanation
+from .search import query as query_module
+from .search.candidates import SearchLimits
+from .search.scoring import EXAMPLE_OPTIONS, ScoreOptions
+from .search.searcher import Searcher, SearchHit
+from .sharing import hub as sharing
+from .storage.filters import make_where
+from .storage.rows import VideoFile, make_rows
+from .storage.schema import Encoder, IndexSettings
+from .storage.table import VideoTable
 
 
 class VideoIndex:
@@ -266,11 +268,3 @@ def _encoder(part) -> Encoder:
     if part is None:
         return Encoder()
     return preprocessing_encoder(part) if hasattr(part, "video_processor") else model_encoder(part)
-
-
-if __name__ == "__main__":  # accelerate launch --num_processes N -m dmae.retrieval.index FOLDER --model M --index URI
-    import sys
-
-    from .cli import main
-
-    sys.exit(main(["index", *sys.argv[1:]]))

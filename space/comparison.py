@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from dmae.retrieval.filters import quote
-from dmae.retrieval.resident import FRAME_COLUMNS, frames_of
-from dmae.retrieval.scoring import ScoreOptions, score_candidates
+from dmae.retrieval.search.resident import FRAME_COLUMNS, frames_of
+from dmae.retrieval.search.scoring import ScoreOptions, score_candidates
+from dmae.retrieval.storage.filters import quote
 
 from .library import Library, Query, Result
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from dmae.modeling.features import TextFeatures
-from dmae.retrieval.scoring import CandidateFrames
+from dmae.retrieval.search.scoring import CandidateFrames
 
 _WORD = re.compile(r"\S+")
 

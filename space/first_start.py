@@ -101,7 +101,7 @@ def make_demo(place: Path, tell: Callable[[int, str, str], None]) -> tuple[str, 
 
 def steps(place: Path) -> list[tuple[str, list[str]]]:
     """What is run, in order: title and command."""
-    dmae = [sys.executable, "-m", "dmae.retrieval.cli"]
+    dmae = [sys.executable, "-m", "dmae.cli"]
     corpus, start, model = f"{place}/corpus", f"{place}/start", f"{place}/model"
     recipe = [f"model={start}", f"dataset={corpus}", f"output_dir={model}", "train_split=train", "eval_split=test"]
     recipe += [f"max_steps={STEPS}", "batch_size=32", "clip_learning_rate=5e-4", "learning_rate=1e-3", "eval_every=-1"]

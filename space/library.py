@@ -11,11 +11,11 @@ import torch
 from dmae.modeling.features import TextFeatures, VideoFeatures
 from dmae.modeling.video_reading import VideoFrames
 from dmae.retrieval import SearchHit, VideoIndex
-from dmae.retrieval.filters import quote
-from dmae.retrieval.query import encode_examples, encode_texts
-from dmae.retrieval.resident import FRAME_COLUMNS, frames_of
-from dmae.retrieval.scoring import EXAMPLE_OPTIONS, ScoreOptions, score_candidates
-from dmae.retrieval.search import hit_of
+from dmae.retrieval.search.query import encode_examples, encode_texts
+from dmae.retrieval.search.resident import FRAME_COLUMNS, frames_of
+from dmae.retrieval.search.scoring import EXAMPLE_OPTIONS, ScoreOptions, score_candidates
+from dmae.retrieval.search.searcher import hit_of
+from dmae.retrieval.storage.filters import quote
 
 from .addresses import INDEX, frame_url, video_url
 from .explanation import Explanation, explain, words_of

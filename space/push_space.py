@@ -2,13 +2,9 @@
 
 import argparse
 import re
-from importlib.metadata import distribution
 from importlib.util import find_spec
 from pathlib import Path
-from types import SimpleNamespace
 
-HELP = "publish the search page as a Hub Space"
-EXAMPLE = "dmae push-space me/my-search --model me/my-model --index me/my-index"
 PACKAGES = ("modeling", "retrieval", "space", "training")
 CARRIED = frozenset((".py", ".css", ".js", ".md", ".txt", ".yaml"))
 AT_THE_ROOT = ("app.py", "README.md", "requirements.txt")
@@ -55,22 +51,20 @@ def push_space(repo_id: str, *, model: str = "", index: str = "", private: bool 
 def space_files(model: str = "", index: str = "") -> dict[str, bytes]:
     """What a Space's repository holds: path -> content.
 
-    The package is there as pip would unpack it, `dmae/` with its metadata, so that the `dmae` command finds its parts:
-    a Space installs requirements before its files are there, and cannot install from them.
+    The package is there as pip would unpack it: a Space installs requirements before its files are there, and cannot
+    install from them.
     """
     here = Path(__file__).parent
     files = {name: (here / name).read_bytes() for name in AT_THE_ROOT}
     files["README.md"] = _name_repositories(files["README.md"].decode(), model, index).encode()
     files["defaults.env"] = f"DMAE_MODEL={model}\nDMAE_INDEX={index}\n".encode()
+    for root in find_spec("dmae").submodule_search_locations:
+        files |= {f"dmae/{path.name}": path.read_bytes() for path in sorted(Path(root).glob("*.py"))}
     for package in PACKAGES:
         for root in find_spec(f"dmae.{package}").submodule_search_locations:
             for path in sorted(Path(root).rglob("*")):
                 if path.suffix in CARRIED and path.is_file() and "__pycache__" not in path.parts:
                     files[f"dmae/{package}/{path.relative_to(root).as_posix()}"] = path.read_bytes()
-    metadata = distribution("dmae")
-    folder = f"dmae-{metadata.version}.dist-info"
-    files[f"{folder}/METADATA"] = f"Metadata-Version: 2.1\nName: dmae\nVersion: {metadata.version}\n".encode()
-    files[f"{folder}/entry_points.txt"] = (metadata.read_text("entry_points.txt") or "").encode()
     return files
 
 
@@ -80,6 +74,3 @@ def _name_repositories(readme: str, model: str, index: str) -> str:
         if name:
             readme = readme.replace(f"{key}: []\n", f"{key}:\n- {name}\n", 1)
     return readme
-
-
-command = SimpleNamespace(help=HELP, example=EXAMPLE, configure=configure, run=run)

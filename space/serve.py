@@ -8,10 +8,6 @@ import signal
 import socket
 from contextlib import contextmanager
 from dataclasses import replace
-from types import SimpleNamespace
-
-HELP = "serve the search page on this machine"
-EXAMPLE = "dmae serve --model openai/clip-vit-base-patch32 --index clips.index"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -121,6 +117,3 @@ def quick_imports():
         inspect.getfile = getfile
         gc.freeze()
         gc.enable()
-
-
-command = SimpleNamespace(help=HELP, example=EXAMPLE, configure=configure, run=run)

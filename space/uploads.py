@@ -13,7 +13,7 @@ import numpy as np
 from dmae.modeling.video_reading import VideoDecodeError, VideoLimits
 from dmae.retrieval import VideoIndex
 from dmae.retrieval.media import VIDEO_SUFFIXES
-from dmae.retrieval.rows import VideoFile
+from dmae.retrieval.storage.rows import VideoFile
 
 from .decoding import Decoder
 from .library import Library, UserError

@@ -2,14 +2,13 @@
 
 import re
 from importlib import import_module
-from importlib.metadata import entry_points
-from pathlib import Path
 
 import pytest
+from places import ROOT
 
-ROOT = Path(__file__).parents[1]
-DOCUMENTS = ["README.md", "model_card.md", "retrieval/SCALING.md", "space/README.md"]
-COMMANDS = {entry.name: entry for entry in entry_points(group="dmae.commands")}
+from dmae.cli import COMMANDS
+
+DOCUMENTS = ["README.md", "model_card.md", "docs/scaling.md", "space/README.md"]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
@@ -27,7 +26,9 @@ def test_commands_files_and_imports_exist(document):
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_every_command_has_a_line_of_help_and_an_example(name):
-    command = COMMANDS[name].load()
+    command = COMMANDS[name]
+    module = import_module(f"dmae.{command.module}")
+    assert callable(module.configure) and callable(module.run)
     assert command.help and "\n" not in command.help
     assert command.example.startswith(f"dmae {name}")
 
@@ -48,4 +49,4 @@ def test_arrows_go_down_only(module):
 
 def test_no_file_is_too_long_to_take_in():
     for path in [p for p in ROOT.rglob("*.py") if not {".venv", "build", "demo", "runs"} & set(p.parts)]:
-        assert len(path.read_text().splitlines()) <= 400, path.relative_to(ROOT)
+        assert len(path.read_text().splitlines()) <= 500, path.relative_to(ROOT)

@@ -4,11 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+from places import CLIPS
 
-from dmae.retrieval.cli import main
-from dmae.training.scratch import new_model
-
-CLIPS = Path(__file__).parents[2] / "shared" / "clips"
+from dmae.cli import main
+from dmae.training.synthetic.init import new_model
 
 
 def dmae(*arguments: object) -> None:

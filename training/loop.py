@@ -17,20 +17,20 @@ from accelerate.utils import DistributedType, InitProcessGroupKwargs, set_seed
 
 from dmae.modeling import DmaeModel
 
+from .batches.collation import PairBatch, to_device
+from .batches.frame_source import Normalizer
+from .batches.loading import make_batches
 from .checkpoints import CheckpointStore, Position, flush_folder, publish_files
-from .collation import PairBatch, to_device
 from .config import ConfigError, TrainConfig, save_config
 from .corpora import load_samples
-from .data_loading import make_batches
 from .distributed import average_gradients, gather_features, gather_objects, highest
-from .evaluation import evaluate_model
-from .frame_source import Normalizer
+from .evaluation.evaluation import evaluate_model
 from .grad_cache import cached_backward
 from .initialisation import load_model
 from .interruption import StopRequest
-from .model_card import TrainingRun
 from .optimization import learning_rates, make_optimizer, make_scheduler
-from .publishing import prepare_repo, publish_run
+from .release.model_card import TrainingRun
+from .release.push import prepare_repo, publish_run
 from .tracking import Tracking
 
 CONFIG_FILE = "train_config.yaml"

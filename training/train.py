@@ -1,15 +1,13 @@
-"""`python -m dmae.training.train [CONFIG] [key=value …]`, also under `accelerate launch -m`, and `dmae train`."""
+"""`dmae train [CONFIG] [key=value …]`, under a launcher `accelerate launch -m dmae.cli train …`."""
 
 import argparse
 import logging
 import sys
-from types import SimpleNamespace
 
 from accelerate import PartialState
 
 from .config import load_config
-from .loop import TrainingError, train
-from .publishing import PublishingError
+from .loop import train
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -39,25 +37,3 @@ def run(args: argparse.Namespace) -> int:
     if "url" in result:
         print(f"published: {result['url']}")
     return 0
-
-
-command = SimpleNamespace(
-    help="fine-tune a model on a corpus",
-    example="dmae train training/configs/msrvtt_vit_b32.yaml videos=~/msrvtt batch_size=64",
-    configure=configure,
-    run=run,
-)
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m dmae.training.train", epilog=f"example: {command.example}")
-    configure(parser)
-    try:
-        return run(parser.parse_args())
-    except (ValueError, OSError, TrainingError, PublishingError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-
-
-if __name__ == "__main__":
-    sys.exit(main())

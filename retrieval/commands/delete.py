@@ -2,12 +2,8 @@
 
 import argparse
 import sys
-from types import SimpleNamespace
 
 from .arguments import add_index, storage_options
-
-HELP = "remove videos from an index (their files stay)"
-EXAMPLE = "dmae delete boat.mp4 yoga.mp4 --index clips.index"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +22,3 @@ def run(args: argparse.Namespace) -> int:
         print(f"{len(ids) - deleted} of the ids were not in the index", file=sys.stderr)
         return 1
     return 0
-
-
-command = SimpleNamespace(help=HELP, example=EXAMPLE, configure=configure, run=run)

@@ -3,12 +3,9 @@
 import argparse
 import os
 from pathlib import Path
-from types import SimpleNamespace
 
 from .arguments import add_index, storage_options
 
-HELP = "write an index's embeddings and metadata to a Parquet file"
-EXAMPLE = "dmae export clips.parquet --index clips.index --where 'duration < 60'"
 ROWS = 2048
 
 
@@ -41,6 +38,3 @@ def run(args: argparse.Namespace) -> int:
     os.replace(partial, args.destination)
     print(f"{args.destination}: {rows} videos")
     return 0
-
-
-command = SimpleNamespace(help=HELP, example=EXAMPLE, configure=configure, run=run)

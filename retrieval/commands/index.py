@@ -5,12 +5,9 @@ import json
 import sys
 import time
 from dataclasses import asdict
-from types import SimpleNamespace
 
 from .arguments import add_index, add_model, load_model, storage_options
 
-HELP = "make a folder of videos searchable; run again to bring it up to date"
-EXAMPLE = "dmae index ~/clips --model openai/clip-vit-base-patch32 --index clips.index"
 WAIT_FOR_INDEX = 600  # seconds that the other processes of a launch wait for the first to create the index
 
 
@@ -33,9 +30,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..corpus import find_sources
-    from ..encoding import AddOptions
-    from ..table import VideoTable
+    from ..indexing.corpus import find_sources
+    from ..indexing.encoding import AddOptions
+    from ..storage.table import VideoTable
 
     options = {
         name: getattr(args, name) for name in ("prune", "retry_failed", "batch_size", "workers", "commit_every")
@@ -56,9 +53,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _open_or_create(args: argparse.Namespace, model, processor):
     """The index at its URI. Of several processes the first creates it, the others wait."""
-    from ..encoding import AddOptions
     from ..index import VideoIndex
-    from ..table import VideoTable
+    from ..indexing.encoding import AddOptions
+    from ..storage.table import VideoTable
 
     options = storage_options(args)
     deadline = time.monotonic() + WAIT_FOR_INDEX
@@ -82,6 +79,3 @@ def print_report(index, report) -> None:
         print(f"{len(report.vanished)} videos have vanished from disk; --prune removes them from the index")
     for path, reason in report.failed:
         print(f"failed: {path}: {reason}", file=sys.stderr)
-
-
-command = SimpleNamespace(help=HELP, example=EXAMPLE, configure=configure, run=run)

@@ -1,12 +1,8 @@
 """`dmae push-index REPO`: an index on the Hub, as a dataset repository with a card."""
 
 import argparse
-from types import SimpleNamespace
 
 from .arguments import add_index, storage_options
-
-HELP = "publish an index on the Hub, its videos only where asked"
-EXAMPLE = "dmae push-index your-name/clips-index --index clips.index --model-id openai/clip-vit-base-patch32"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +27,3 @@ def run(args: argparse.Namespace) -> int:
         raise RuntimeError(f"{args.repo} could not be published: {' '.join(str(error).split())[:300]}") from error
     print(url)
     return 0
-
-
-command = SimpleNamespace(help=HELP, example=EXAMPLE, configure=configure, run=run)

@@ -4,13 +4,9 @@ import argparse
 import hashlib
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 from ..clock import clock
 from .arguments import add_index, add_model, load_model, storage_options
-
-HELP = "find videos by a text, or more like an image or a video"
-EXAMPLE = 'dmae search "a dog on a skateboard" --model openai/clip-vit-base-patch32 --index clips.index -k 5'
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -27,9 +23,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..html_report import html_report
     from ..index import VideoIndex
-    from ..table import VideoTable
+    from ..sharing.html_report import html_report
+    from ..storage.table import VideoTable
 
     VideoTable.open(
         args.index, storage_options=storage_options(args)
@@ -78,6 +74,3 @@ def print_hits(query: str, hits, offset: int, thumbnails: dict[str, str]) -> Non
         cells = [str(rank), f"{hit.score:.3f}", clock(hit.best_time), clock(hit.duration), Text(hit.path or hit.id)]
         table.add_row(*cells, *([Text(thumbnails.get(hit.id, ""))] if thumbnails else []))
     Console().print(table)
-
-
-command = SimpleNamespace(help=HELP, example=EXAMPLE, configure=configure, run=run)

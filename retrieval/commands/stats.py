@@ -2,12 +2,8 @@
 
 import argparse
 import json
-from types import SimpleNamespace
 
 from .arguments import add_index, storage_options
-
-HELP = "show what an index holds and how it is searched"
-EXAMPLE = "dmae stats --index clips.index"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +27,3 @@ def _plain(value) -> str:
     if isinstance(value, dict):
         return f"{value['name'] or 'unnamed'} {value['fingerprint'][:12]}".strip()
     return ", ".join(value) if isinstance(value, list) else str(value)
-
-
-command = SimpleNamespace(help=HELP, example=EXAMPLE, configure=configure, run=run)

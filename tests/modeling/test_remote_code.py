@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import torch
 
-from dmae.training.scratch import new_model
+from dmae.training.synthetic.init import new_model
 
 ELSEWHERE = """
 import json, sys

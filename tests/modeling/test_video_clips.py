@@ -1,15 +1,13 @@
 """On real clips: bit for bit the frames that decoding everything gives."""
 
-from pathlib import Path
-
 import av
 import numpy as np
 import pytest
+from places import CLIPS
 
 from dmae.modeling.video_pixels import FrameConverter
 from dmae.modeling.video_reading import read_frames
 
-CLIPS = Path(__file__).parents[2].parent / "shared" / "clips"
 PATHS = sorted(path for path in CLIPS.glob("*.m*") if path.suffix in (".mp4", ".mkv"))
 
 

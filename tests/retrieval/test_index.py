@@ -14,9 +14,9 @@ from embeddings import texts, videos
 from training_parts import tiny_model
 
 from dmae.retrieval import VideoIndex, VideoIndexError
-from dmae.retrieval.fingerprint import model_encoder, preprocessing_encoder
-from dmae.retrieval.schema import TABLE_NAME, IndexSettings, table_schema
-from dmae.retrieval.table import VideoTable
+from dmae.retrieval.indexing.fingerprint import model_encoder, preprocessing_encoder
+from dmae.retrieval.storage.schema import TABLE_NAME, IndexSettings, table_schema
+from dmae.retrieval.storage.table import VideoTable
 
 DIM = 16
 FRAMES, MASK = videos(12, frames=3, dim=DIM)

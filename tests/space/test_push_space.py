@@ -9,11 +9,11 @@ import pytest
 import yaml
 from hub_server import HubServer
 from huggingface_hub import snapshot_download
+from places import ROOT
 
 from dmae.space.push_space import push_space, space_files
 from dmae.space.settings import Settings, describe
 
-ROOT = Path(__file__).parents[2]
 SPACE = ROOT / "space"
 
 
@@ -49,8 +49,8 @@ def test_push_and_run_from_what_was_pushed(tmp_path, monkeypatch):
     # -S: without the installed package's finder, so that only what was pushed can be found as dmae.
     probe = (
         f"import sys; sys.path[1:1] = {[p for p in sys.path if 'site-packages' in p]!r}\n"
-        "import dmae.space.serve, importlib.metadata as m\n"
-        "print(dmae.space.serve.__file__); print(sorted(e.name for e in m.entry_points(group='dmae.commands')))"
+        "import dmae.space.serve, dmae.cli\n"
+        "print(dmae.space.serve.__file__); print(sorted(dmae.cli.COMMANDS))"
     )
     run = subprocess.run([sys.executable, "-S", "-c", probe], cwd=folder, capture_output=True, text=True, timeout=60)
     assert run.returncode == 0, run.stderr

@@ -80,7 +80,7 @@ sys.exit(train.main())
 
 def start_process(config, path, program: str | None = None) -> subprocess.Popen:
     save_config(config, path)
-    code = ["-c", program] if program else ["-m", "dmae.training.train"]
+    code = ["-c", program] if program else ["-m", "dmae.cli", "train"]
     command = [sys.executable, *code, str(path)]
     environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

@@ -2,11 +2,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from places import ROOT
 
 from dmae.modeling import DmaeConfig
 from dmae.training.config import ConfigError, TrainConfig, config_from_dict, load_config, save_config
 
-RECIPES = Path(__file__).parents[2] / "training" / "configs"
+RECIPES = ROOT / "training" / "configs"
 
 
 def test_file_and_overrides(tmp_path):

@@ -1,10 +1,10 @@
 """Two real gloo processes against one process that holds the whole batch."""
 
 import shutil
-from pathlib import Path
 
 import pytest
 import torch
+from places import ROOT
 from training_parts import (
     gradients,
     launch,
@@ -22,7 +22,7 @@ from dmae.training.distributed import gather_features
 from dmae.training.loop import train
 
 pytestmark = pytest.mark.distributed
-SCRIPT = Path(__file__).parents[1] / "two_process_step.py"
+SCRIPT = ROOT / "tests" / "support" / "two_process_step.py"
 FSDP_SCRIPT = SCRIPT.with_name("fsdp_run.py")
 
 

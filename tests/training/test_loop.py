@@ -8,10 +8,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from training_parts import launch, loss_curve, save_tiny_model, tiny_model, write_corpus
 
 from dmae.modeling import load_pretrained
+from dmae.training.batches.frames import CacheSettings, write_frame_cache
 from dmae.training.config import ConfigError, TrainConfig, save_config
 from dmae.training.corpora import CorpusError, load_samples
-from dmae.training.evaluation import evaluate_model
-from dmae.training.frame_cache import CacheSettings, write_frame_cache
+from dmae.training.evaluation.evaluation import evaluate_model
 from dmae.training.loop import check_for_fsdp, is_worse, train, warn_of_shared_videos
 from dmae.training.tracking import read_metrics
 
@@ -104,7 +104,7 @@ def test_frames_from_a_folder_of_dmae_frames(start, plain, tmp_path):
 @pytest.mark.distributed
 def test_two_processes_run_the_curve_of_one(start, plain, tmp_path):
     save_config(config_of(start, tmp_path / "run"), tmp_path / "config.yaml")
-    done = launch("-m", "dmae.training.train", tmp_path / "config.yaml")
+    done = launch("-m", "dmae.cli", "train", tmp_path / "config.yaml")
     assert done.returncode == 0, done.stderr[-3000:]
     assert loss_curve(tmp_path / "run") == pytest.approx(plain, abs=1e-4)
     assert (tmp_path / "run" / "checkpoints" / "checkpoint-00000004" / "random_states_1.pkl").is_file()

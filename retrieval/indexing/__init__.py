@@ -1,0 +1,1 @@
+"""Encoding a corpus of files into an index."""

@@ -1,0 +1,42 @@
+"""Files that could not be read, remembered so that the next run reports them without trying again."""
+
+import pyarrow as pa
+
+from ..errors import storage_errors
+from ..storage.schema import PRIMARY_KEY
+from ..storage.table import VideoTable, retry_on_conflict
+from .corpus import CorpusFile
+
+TABLE_NAME = "failures"
+_SCHEMA = pa.schema(
+    [
+        pa.field("path", pa.string(), nullable=False, metadata=PRIMARY_KEY),
+        pa.field("file_size", pa.int64()),
+        pa.field("modified", pa.int64()),
+        pa.field("error", pa.string()),
+    ]
+)
+
+
+class FailureLog:
+    """The table of failed files beside an index's own."""
+
+    def __init__(self, table: VideoTable):
+        self._uri = table.uri
+        with storage_errors(self._uri, "opening the failure log"):
+            self._table = table.database.create_table(TABLE_NAME, schema=_SCHEMA, exist_ok=True)
+            rows = self._table.search().to_arrow().to_pylist()
+        self._known = {row["path"]: row for row in rows}
+
+    def error_of(self, file: CorpusFile) -> str | None:
+        """Why this very file failed before; None where it did not, or was changed since."""
+        row = self._known.get(file.path)
+        unchanged = row is not None and (row["file_size"], row["modified"]) == (file.size, file.modified)
+        return row["error"] if unchanged else None
+
+    def record(self, failed: list[tuple[CorpusFile, str]]) -> None:
+        if failed:
+            rows = [{"path": f.path, "file_size": f.size, "modified": f.modified, "error": e} for f, e in failed]
+            merge = self._table.merge_insert("path").when_matched_update_all().when_not_matched_insert_all()
+            with storage_errors(self._uri, "recording failed files"):
+                retry_on_conflict(self._table, lambda: merge.execute(pa.Table.from_pylist(rows, schema=_SCHEMA)))

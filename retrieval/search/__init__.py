@@ -1,0 +1,1 @@
+"""Two-stage search with the exact DMAE score."""

@@ -1,0 +1,68 @@
+"""Arrays in memory that rows are appended to."""
+
+import torch
+
+from ..storage.dot_products import multiply
+
+
+class GrowingArray:
+    """Rows appended to one contiguous tensor. Spare room is address space that no page backs until it is written."""
+
+    def __init__(self, width: tuple[int, ...], dtype: torch.dtype):
+        self._data = torch.empty(0, *width, dtype=dtype)
+        self._length = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def reserve(self, rows: int) -> None:
+        if rows > len(self._data):
+            grown = torch.empty(rows, *self._data.shape[1:], dtype=self._data.dtype)
+            grown[: self._length] = self.rows
+            self._data = grown
+
+    def append(self, rows: torch.Tensor) -> None:
+        stop = self._length + len(rows)
+        if stop > len(self._data):
+            self.reserve(max(stop, 2 * len(self._data)))
+        self._data[self._length : stop] = rows
+        self._length = stop
+
+    @property
+    def rows(self) -> torch.Tensor:
+        return self._data[: self._length]
+
+    @property
+    def nbytes(self) -> int:
+        return self.rows.nbytes
+
+
+class VectorArray(GrowingArray):
+    """Vectors of one dimension, of a float type or int8 with a scale each."""
+
+    def __init__(self, dim: int, dtype: torch.dtype):
+        super().__init__((dim,), dtype)
+        self._scales = GrowingArray((), torch.float32) if dtype == torch.int8 else None
+
+    def reserve(self, rows: int) -> None:
+        super().reserve(rows)
+        if self._scales is not None:
+            self._scales.reserve(rows)
+
+    def append(self, rows: torch.Tensor, scales: torch.Tensor | None = None) -> None:
+        super().append(rows)
+        if self._scales is not None:
+            self._scales.append(scales)
+
+    def __getitem__(self, positions: torch.Tensor) -> torch.Tensor:
+        """`(P, D)` float32 vectors at these positions."""
+        vectors = self.rows.index_select(0, positions).float()
+        return vectors if self._scales is None else vectors.mul_(self._scales.rows[positions][:, None])
+
+    def multiply(self, vectors: torch.Tensor, part: slice = slice(None)) -> torch.Tensor:
+        """`(A, N)` dot products with `(A, D)` vectors, of all or of a part."""
+        return multiply(self.rows[part], vectors, None if self._scales is None else self._scales.rows[part])
+
+    @property
+    def nbytes(self) -> int:
+        return super().nbytes + (0 if self._scales is None else self._scales.nbytes)

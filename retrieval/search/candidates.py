@@ -1,0 +1,158 @@
+"""Where stage one looks (memory, or the table's vector index) and where the candidates' frames come from."""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from dmae.modeling.features import TextFeatures
+
+from ..storage.table import VideoTable
+from .resident import FRAME_COLUMNS, ResidentIndex, frames_of
+from .scoring import CandidateFrames, ScoreOptions
+from .stage_one import COHERENT, best_by_frames, best_by_pooled, query_vectors
+
+QUERY_GROUP = 32  # queries that stage one takes at once: each needs a score of every video
+INCOHERENT_FACTOR = 8  # more candidates where the pooled vectors say little and the frames are not in memory
+
+
+@dataclass(frozen=True)
+class SearchLimits:
+    """How a process searches.
+
+    Attributes:
+        candidates: the most videos that stage two scores for a query (at least four for each hit asked for).
+        exact_limit: videos up to which stage one is exact in memory; beyond, a Lance vector index narrows.
+        memory_limit: bytes of frames that may be kept in memory; a larger index reads candidates from the table.
+    """
+
+    candidates: int = 400
+    exact_limit: int = 1_500_000
+    memory_limit: int = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """The C videos worth the full similarity for each of A queries, best first.
+
+    Attributes:
+        queries: of a batch of A. scores: `(A, C)` stage one's. row_ids: `(A, C)`.
+        read: the frames at an index into `(A, C)` (None: no video is left), and whether each video is still there.
+    """
+
+    queries: TextFeatures
+    scores: torch.Tensor
+    row_ids: torch.Tensor
+    read: Callable[[tuple], tuple[CandidateFrames | None, torch.Tensor]]
+
+
+class CandidateSource:
+    """Narrows a table down to candidates, following its latest version.
+
+    The first search reads only the candidates' frames from the table, so that a process that asks once does not load
+    them all; from the second on they are in memory where they fit.
+    """
+
+    def __init__(self, table: VideoTable, limits: SearchLimits):
+        self.table = table
+        self.limits = limits
+        self.resident: ResidentIndex | None = None
+        self._in_memory = True
+        self._version = None
+        self._filter = (None, None, None)
+
+    def refresh(self, *, with_frames: bool) -> None:
+        """Brings what is in memory in step with the table; `with_frames` also loads the frames if they fit."""
+        version = self.table.version
+        loaded = self.resident is not None and (self.resident.frames is not None or not with_frames)
+        if version == self._version and (loaded or not self._in_memory or not self._fits):
+            return
+        count = self.table.count()
+        self._in_memory = self.narrows_in_memory(count)
+        self._fits = count * self._frame_bytes() <= self.limits.memory_limit
+        if not self._in_memory:
+            self.resident = None
+        else:
+            keep = self.resident is not None and (self.resident.frames is not None or not (with_frames and self._fits))
+            if not keep:
+                self.resident = ResidentIndex(self.table, with_frames=with_frames and self._fits)
+            self.resident.sync()
+        self._version = version
+
+    @property
+    def outgrown(self) -> bool:
+        """Whether there are more videos than exact search in memory is meant for."""
+        return self.table.count() > self.limits.exact_limit
+
+    def narrows_in_memory(self, count: int) -> bool:
+        return count <= self.limits.exact_limit or not self.table.has_vector_index()
+
+    def __call__(
+        self, queries: TextFeatures, count: int, where: str | None, options: ScoreOptions
+    ) -> Iterator[Candidates]:
+        """The candidates, a few of the queries at a time."""
+        size = QUERY_GROUP if self._in_memory else 1
+        narrow = self._narrow_in_memory if self._in_memory else self._narrow_in_table
+        for start in range(0, len(queries.sentence_embeds), size):
+            yield narrow(TextFeatures(*(part[start : start + size] for part in queries)), count, where, options)
+
+    def _narrow_in_memory(self, queries, count, where, options) -> Candidates:
+        resident = self.resident
+        scores, slots = self._best(queries, count, self._allowed(where), options)
+        row_ids = torch.from_numpy(resident.row_ids)[slots]
+        if resident.frames is None:
+            return self._in_table(queries, scores, row_ids)
+
+        def read(part):
+            frames = resident.frames.gather(slots[part])
+            return frames, torch.ones(frames.weights.shape[:-1], dtype=torch.bool)
+
+        return Candidates(queries, scores, row_ids, read)
+
+    def _narrow_in_table(self, query, count, where, options) -> Candidates:
+        found = self.table.nearest(query_vectors(query, options)[0].numpy(), count, where)
+        scores = -torch.tensor(found["_distance"].to_numpy())
+        row_ids = torch.tensor(found["_rowid"].to_numpy().astype(np.int64))
+        return self._in_table(query, scores[None], row_ids[None])
+
+    def _best(self, queries: TextFeatures, count: int, allowed: torch.Tensor, options: ScoreOptions):
+        """Stage one in memory: the candidates' scores and slots, `(A, C)` each."""
+        resident = self.resident
+        if resident.coherence >= COHERENT:
+            return best_by_pooled(queries, resident.pooled, allowed, count, options)
+        if resident.frames is not None:
+            return best_by_frames(queries, resident.pooled, resident.frames, allowed, count, options)
+        return best_by_pooled(queries, resident.pooled, allowed, count * INCOHERENT_FACTOR, options)
+
+    def _in_table(self, queries, scores: torch.Tensor, row_ids: torch.Tensor) -> Candidates:
+        settings = self.table.settings
+
+        def read(part):
+            asked, places = row_ids[part].unique(return_inverse=True)
+            rows = self.table.take(asked.numpy(), FRAME_COLUMNS)
+            there = torch.isin(asked, torch.from_numpy(rows["_rowid"].to_numpy().astype(np.int64)))
+            slots = (there.cumsum(0) - 1).clamp(min=0)[places]
+            frames = frames_of(rows, settings.dim, settings.dtype, slots) if rows.num_rows else None
+            return frames, there[places]
+
+        return Candidates(queries, scores, row_ids, read)
+
+    def _allowed(self, where: str | None) -> torch.Tensor:
+        """`(N,)` bool: slots that are alive and pass the filter; the last filter's answer is kept."""
+        if where is None:
+            return self.resident.alive
+        if self._filter[:2] != (self._version, where):
+            row_ids = self.table.scan(["id"], where)["_rowid"].to_numpy().astype(np.int64)
+            allowed = torch.zeros_like(self.resident.alive)
+            allowed[self.resident.slots_of(row_ids)] = True
+            self._filter = (self._version, where, allowed & self.resident.alive)
+        return self._filter[2]
+
+    def _frame_bytes(self) -> float:
+        """Bytes of a video's frames, from the first rows."""
+        settings = self.table.settings
+        sample = self.table.head(["frame_weights"])["frame_weights"].to_pylist()
+        frames = np.mean([len(weights) for weights in sample]) if sample else 0
+        return np.dtype(settings.dtype).itemsize * settings.dim * float(frames)

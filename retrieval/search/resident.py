@@ -1,0 +1,180 @@
+"""What a searching process keeps in memory, in step with the table: the pooled vectors, and the frames if they fit."""
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from ..storage.dot_products import int8_is_fast, quantise
+from ..storage.table import VideoTable
+from .arrays import GrowingArray, VectorArray
+from .scoring import CandidateFrames
+
+LOAD_BATCH = 4096
+FRAME_COLUMNS = ("frames", "frame_scales", "frame_weights", "nearest", "gains")
+COHERENCE_SAMPLE = 2000
+REBUILD_ABOVE = 0.3  # share of dead slots at which the arrays are read anew
+
+
+class FrameStore:
+    """Frames of many videos end to end, gathered for a few of them at a time."""
+
+    def __init__(self, dim: int, dtype: str):
+        self._starts = GrowingArray((), torch.int64)
+        self._counts = GrowingArray((), torch.int64)
+        self._frames = VectorArray(dim, getattr(torch, dtype))
+        self._weights = GrowingArray((), torch.float32)
+        self._nearest = GrowingArray((), torch.int16)
+        self._gains = GrowingArray((), torch.float32)
+
+    def reserve(self, videos: int, frames: int) -> None:
+        for array in (self._starts, self._counts):
+            array.reserve(videos)
+        for array in (self._frames, self._weights, self._nearest, self._gains):
+            array.reserve(frames)
+
+    def append(self, batch: pa.RecordBatch | pa.Table) -> None:
+        """Adds the videos of a batch that has `FRAME_COLUMNS`."""
+        columns = {name: _flat(batch[name]) for name in FRAME_COLUMNS}
+        counts = columns["frame_weights"][1]
+        starts = counts.cumsum(0) - counts + len(self._frames)
+        self._starts.append(starts)
+        self._counts.append(counts)
+        self._frames.append(
+            columns["frames"][0].view(len(columns["frame_weights"][0]), -1), columns["frame_scales"][0]
+        )
+        self._weights.append(columns["frame_weights"][0])
+        self._nearest.append(columns["nearest"][0])
+        self._gains.append(columns["gains"][0])
+
+    def gather(self, slots: torch.Tensor) -> CandidateFrames:
+        """Frames of the videos at these positions (of any shape), padded to the longest of them."""
+        counts = self._counts.rows[slots][..., None]
+        positions = torch.arange(int(counts.max()))
+        real = positions < counts
+        flat = self._starts.rows[slots][..., None] + positions * real
+        shape, flat = flat.shape, flat.view(-1)
+        weights, nearest, gains = (
+            array.rows.index_select(0, flat).view(shape) for array in (self._weights, self._nearest, self._gains)
+        )
+        return CandidateFrames(self._frames[flat].view(*shape, -1), weights * real, nearest.long(), gains)
+
+    def sentence_scores(self, sentences: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """`(A, N)` maxima and means over each video's frames of their dot products with `(A, D)` sentences."""
+        counts = self._counts.rows
+        scores = self._frames.multiply(sentences)
+        if int(counts.min()) == int(counts.max()):
+            scores = scores.view(len(scores), len(counts), -1)
+            return scores.amax(dim=2), scores.mean(dim=2)
+        lengths = counts.expand(len(scores), -1).contiguous()
+        best, mean = (torch.segment_reduce(scores, how, lengths=lengths, axis=1) for how in ("max", "mean"))
+        return best, mean
+
+    @property
+    def nbytes(self) -> int:
+        return sum(array.nbytes for array in vars(self).values())
+
+
+class ResidentIndex:
+    """Row ids and pooled vectors of every video, in slots; `frames` too when asked for.
+
+    Attributes:
+        row_ids: `(N,)` int64 numpy. alive: `(N,)` bool tensor, False where the row is gone.
+        pooled: `VectorArray` of N: int8 where its products are fast, else float16.
+        frames: `FrameStore` or None.
+        coherence: how alike a video's frames are, see `stage_one`.
+    """
+
+    def __init__(self, table: VideoTable, *, with_frames: bool):
+        self._table = table
+        self._reset(with_frames)
+
+    def _reset(self, with_frames: bool) -> None:
+        settings = self._table.settings
+        self._row_ids = GrowingArray((), torch.int64)
+        self._revisions = GrowingArray((), torch.int64)
+        self.pooled = VectorArray(settings.dim, torch.int8 if int8_is_fast() else torch.float16)
+        self.frames = FrameStore(settings.dim, settings.dtype) if with_frames else None
+        self.alive = torch.empty(0, dtype=torch.bool)
+
+    @property
+    def row_ids(self) -> np.ndarray:
+        return self._row_ids.rows.numpy()
+
+    def _measure_coherence(self) -> float:
+        """Mean norm of the pooled vectors of at most `COHERENCE_SAMPLE` videos spread over the index."""
+        sample = torch.arange(0, len(self.pooled), max(1, len(self.pooled) // COHERENCE_SAMPLE))
+        return float(self.pooled[sample].norm(dim=1).mean()) if len(sample) else 1.0
+
+    @property
+    def nbytes(self) -> int:
+        return self.pooled.nbytes + (self.frames.nbytes if self.frames is not None else 0)
+
+    def sync(self) -> None:
+        """Brings the arrays in step with the table's latest version, reading only rows written since."""
+        if not len(self._row_ids):
+            self._load()
+        else:
+            self._follow()
+        self.coherence = self._measure_coherence()
+
+    def slots_of(self, row_ids: np.ndarray) -> torch.Tensor:
+        """Positions of the row ids that are resident."""
+        order = np.argsort(self.row_ids, kind="stable")
+        # The last slot of a row id is the live one: a changed row gets a new slot.
+        found = np.searchsorted(self.row_ids, row_ids, side="right", sorter=order) - 1
+        slots = order[np.maximum(found, 0)]
+        return torch.from_numpy(slots[self.row_ids[slots] == row_ids])
+
+    def _columns(self) -> list[str]:
+        return ["revision", "pooled", *(FRAME_COLUMNS if self.frames is not None else ())]
+
+    def _load(self) -> None:
+        count = self._table.count()
+        for array in (self._row_ids, self._revisions, self.pooled):
+            array.reserve(count)
+        for number, batch in enumerate(self._table.scan_batches(self._columns(), LOAD_BATCH)):
+            if number == 0 and self.frames is not None and batch.num_rows:
+                self.frames.reserve(count, int(_flat(batch["frame_weights"])[1].float().mean() * count * 1.05))
+            self._append(batch)
+        self.alive = torch.ones(len(self._row_ids), dtype=torch.bool)
+
+    def _follow(self) -> None:
+        now = self._table.scan(["revision"])
+        current, row_ids = now["revision"].to_numpy(), now["_rowid"].to_numpy().astype(np.int64)
+        known = self._revisions.rows.numpy()
+        self.alive = torch.from_numpy(np.isin(known, current))
+        new = row_ids[~np.isin(current, known)]
+        dead = len(known) - int(self.alive.sum())
+        if dead > REBUILD_ABOVE * len(known) + LOAD_BATCH:
+            self._reset(self.frames is not None)
+            return self._load()
+        for start in range(0, len(new), LOAD_BATCH):
+            self._append(self._table.take(new[start : start + LOAD_BATCH], self._columns()))
+        added = torch.ones(len(self._row_ids) - len(self.alive), dtype=torch.bool)
+        self.alive = torch.cat([self.alive, added])
+
+    def _append(self, batch: pa.RecordBatch | pa.Table) -> None:
+        if not batch.num_rows:
+            return
+        self._row_ids.append(torch.from_numpy(batch["_rowid"].to_numpy().astype(np.int64)))
+        self._revisions.append(torch.from_numpy(batch["revision"].to_numpy().copy()))
+        pooled = _flat(batch["pooled"])[0].view(batch.num_rows, -1)
+        self.pooled.append(*quantise(pooled.float()) if self.pooled.rows.dtype == torch.int8 else (pooled,))
+        if self.frames is not None:
+            self.frames.append(batch)
+
+
+def frames_of(batch: pa.Table, dim: int, dtype: str, slots: torch.Tensor | None = None) -> CandidateFrames:
+    """The frames of rows just read from the table, of all or of those at `slots`."""
+    store = FrameStore(dim, dtype)
+    store.append(batch)
+    return store.gather(torch.arange(batch.num_rows) if slots is None else slots)
+
+
+def _flat(column) -> tuple[torch.Tensor, torch.Tensor]:
+    """A list column as its values end to end and the length of each list."""
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if pa.types.is_fixed_size_list(array.type):
+        return torch.from_numpy(array.flatten().to_numpy().copy()), torch.full((len(array),), array.type.list_size)
+    counts = torch.from_numpy(array.value_lengths().to_numpy().astype(np.int64))
+    return torch.from_numpy(array.flatten().to_numpy().copy()), counts

@@ -1,0 +1,138 @@
+"""Two-stage search: pooled vectors narrow the corpus down, the full DMAE similarity ranks what is left."""
+
+import json
+import threading
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from dmae.modeling.features import TextFeatures
+
+from ..errors import VideoIndexError
+from ..storage.filters import make_where
+from ..storage.table import VideoTable
+from .candidates import CandidateSource, SearchLimits
+from .scoring import ScoreOptions
+from .stage_two import rank
+
+HIT_COLUMNS = ("id", "path", "duration", "frame_times", "metadata")
+
+
+@dataclass(frozen=True, eq=False)
+class SearchHit:
+    """One result.
+
+    Attributes:
+        id: the video's id. path: its file, None where the embeddings were added by hand.
+        score: the DMAE similarity of query and video, exactly the model's.
+        best_time: time in seconds of the frame with the highest score, None where frame times are unknown.
+        frame_scores: `(F,)` one score a real frame: half the sentence's similarity to it, half that of its best word.
+        frame_times: `(F,)` seconds, empty where unknown.
+        duration: seconds, None where unknown.
+        metadata: the user's metadata.
+    """
+
+    id: str
+    path: str | None
+    score: float
+    best_time: float | None
+    frame_scores: np.ndarray
+    frame_times: np.ndarray
+    duration: float | None = None
+    metadata: dict = field(default_factory=dict)
+
+    def to_dict(self) -> dict:
+        """The hit as JSON values."""
+        return {
+            "id": self.id,
+            "path": self.path,
+            "score": round(self.score, 6),
+            "best_time": None if self.best_time is None else round(self.best_time, 3),
+            "duration": self.duration,
+            "frame_times": [round(float(t), 3) for t in self.frame_times],
+            "frame_scores": [round(float(s), 6) for s in self.frame_scores],
+            "metadata": self.metadata,
+        }
+
+
+class Searcher:
+    """Searches one table from one process; safe to call from several threads."""
+
+    def __init__(self, table: VideoTable, options: ScoreOptions, limits: SearchLimits):
+        self.table = table
+        self.options = options
+        self.limits = limits
+        self.source = CandidateSource(table, limits)
+        self._searched = False
+        self._lock = threading.RLock()
+
+    def search(
+        self,
+        queries: TextFeatures,
+        k: int,
+        *,
+        options: ScoreOptions | None = None,
+        offset=0,
+        where=None,
+        min_score=None,
+    ) -> list[list[SearchHit]]:
+        """Hits of each of A queries, best first, from the `offset`-th on; `options` in place of the model's."""
+        options = options or self.options
+        for name, value, least in (("k", k, 1), ("offset", offset, 0)):
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+                raise VideoIndexError(f"{name} must be a whole number, at least {least}, got {value!r}")
+        if min_score is not None and not isinstance(min_score, (int, float, np.number)):
+            raise VideoIndexError(f"min_score must be a number, got {min_score!r}")
+        where = make_where(where)
+        wanted = int(k) + int(offset)
+        count = max(self.limits.candidates, 4 * wanted)
+        with self._lock:
+            self.source.refresh(with_frames=self._searched)
+            self._searched = True
+            groups = self.source(queries, count, where, options)
+            ranked = [hits[offset:] for candidates in groups for hits in rank(candidates, options, wanted)]
+        if min_score is not None:
+            ranked = [[hit for hit in hits if hit[1] >= min_score] for hits in ranked]
+        return self._hits(ranked)
+
+    def prepare(self) -> None:
+        """Loads what searches need now instead of at the first two of them."""
+        with self._lock:
+            self._searched = True
+            self.source.refresh(with_frames=True)
+
+    def stats(self) -> dict:
+        """How searches are answered, as plain values."""
+        how = "Lance vector index"
+        if self.source.narrows_in_memory(self.table.count()):
+            how = "exact, pooled vectors in memory"
+            if self.source.outgrown:
+                how += "; index.optimize() builds the vector index that this many videos call for"
+        resident = self.source.resident
+        return {
+            "stage_one": how,
+            "exact_limit": self.limits.exact_limit,
+            "candidates": self.limits.candidates,
+            "resident_bytes": resident.nbytes if resident is not None else 0,
+            "coherence": round(resident.coherence, 3) if resident is not None else None,
+        }
+
+    def _hits(self, ranked) -> list[list[SearchHit]]:
+        wanted = list(dict.fromkeys(row_id for hits in ranked for row_id, _, _ in hits))
+        rows = {row["_rowid"]: row for row in self.table.take(wanted, HIT_COLUMNS).to_pylist()}
+        return [[hit_of(rows[r], score, scores) for r, score, scores in hits if r in rows] for hits in ranked]
+
+
+def hit_of(row: dict, score: float, frame_scores: np.ndarray) -> SearchHit:
+    """The hit of a row that has `HIT_COLUMNS`, with its score and the `(F,)` scores of its frames."""
+    times = np.asarray(row["frame_times"], dtype=np.float64)
+    return SearchHit(
+        id=row["id"],
+        path=row["path"],
+        score=score,
+        best_time=float(times[frame_scores.argmax()]) if len(times) else None,
+        frame_scores=frame_scores,
+        frame_times=times,
+        duration=row["duration"],
+        metadata=json.loads(row["metadata"] or "{}"),
+    )

@@ -1,0 +1,105 @@
+"""Sharing an index on the Hub as a dataset repository, and opening one from there."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from ..errors import VideoIndexError
+from ..storage.schema import TABLE_NAME
+from ..storage.table import VideoTable
+from .index_card import write_card
+
+INDEX_FOLDER = "index"
+VIDEOS_FOLDER = "videos"
+
+
+def push(
+    index, repo_id: str, *, private: bool = False, include_videos: bool = False, model_id=None, token=None
+) -> str:
+    """Uploads an index with a card that says what it holds and how to search it, and returns the repository's URL.
+
+    Thumbnails travel in the index. Source videos do not, unless asked for: sharing them is a matter of rights. Paths
+    are reduced to what lies below the folder that was indexed.
+
+    Args:
+        index: the `VideoIndex`, on this machine or an object store.
+        repo_id: dataset repository, made if it is not there.
+        include_videos: upload the source files too, under `videos/`.
+        model_id: the model to name in the card; by default the one the index was made with.
+
+    Raises:
+        VideoIndexError: a video that was to be uploaded is gone, or has the name of another there.
+    """
+    from huggingface_hub import HfApi
+
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        _copy_clean(index, folder / INDEX_FOLDER)
+        if include_videos:
+            _link_videos(index, folder / VIDEOS_FOLDER)
+        write_card(index, folder, repo_id, model_id or index.table.settings.model.name)
+        api = HfApi(token=token)
+        url = api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
+        # The README goes with the first commit: a push without one writes a template.
+        api.upload_folder(
+            repo_id=url.repo_id,
+            repo_type="dataset",
+            folder_path=folder,
+            commit_message=f"Upload a video index of {len(index)} videos",
+            delete_patterns=[f"{INDEX_FOLDER}/**"],
+        )
+    return str(url)
+
+
+def download(repo_id: str, revision: str | None = None, token=None, *, videos: bool = False) -> str:
+    """The folder of a shared index on this machine; with `videos`, what was shared under `videos/` lies beside it."""
+    from huggingface_hub import snapshot_download
+
+    wanted = [f"{folder}/**" for folder in (INDEX_FOLDER, *((VIDEOS_FOLDER,) if videos else ()))]
+    snapshot = snapshot_download(repo_id, repo_type="dataset", revision=revision, token=token, allow_patterns=wanted)
+    folder = os.path.join(snapshot, INDEX_FOLDER)
+    if not VideoTable.exists(folder):
+        raise VideoIndexError(
+            f"the dataset {repo_id} holds no video index: it has no folder {INDEX_FOLDER}/{TABLE_NAME}.lance"
+        )
+    return folder
+
+
+def _copy_clean(index, destination: Path) -> None:
+    """A copy of the latest version alone, one data file a few thousand videos, with relative paths."""
+    copy = VideoTable.create(destination, index.table.settings)
+    names = index.table.columns
+    for batch in index.table.scan_batches(names, 2048):
+        copy.write(_without_local_paths(batch.select(names)))
+
+
+def _without_local_paths(batch):
+    import pyarrow as pa
+
+    table = pa.Table.from_batches([batch])
+    at = table.column_names.index("path")
+    paths = [
+        None if path is None else shared_name(i) for i, path in zip(table["id"].to_pylist(), table["path"].to_pylist())
+    ]
+    return table.set_column(at, "path", pa.array(paths, pa.string()))
+
+
+def shared_name(video_id: str) -> str:
+    """Where a video lies below `videos/`: its id as a relative path that leaves no folder."""
+    parts = [part for part in Path(video_id).parts if part not in ("..", ".", os.sep)]
+    return "/".join([VIDEOS_FOLDER, *parts])
+
+
+def _link_videos(index, destination: Path) -> None:
+    for row in index.table.scan(["id", "path"]).to_pylist():
+        source, target = row["path"], destination.parent / shared_name(row["id"])
+        if not source or not os.path.isfile(source):
+            raise VideoIndexError(f"video {row['id']!r} cannot be uploaded: no file {source}")
+        if target.exists():  # never written over: it may be a link to somebody's file
+            raise VideoIndexError(f"video {row['id']!r} cannot be uploaded: another is {shared_name(row['id'])!r} too")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.symlink(os.path.abspath(source), target)
+        except OSError:
+            shutil.copyfile(source, target)

@@ -1,0 +1,148 @@
+"""Embeddings to table rows: checks, quantisation, the nearest-frame table."""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from dmae.modeling.similarity import nearest_frames
+
+from ..errors import VideoIndexError
+from ..inputs import as_tensor, check_ids
+from .dot_products import quantise
+from .frame_merging import merge_frames
+from .metadata import Metadata
+from .schema import DTYPES, IndexSettings, table_schema
+
+
+@dataclass(frozen=True)
+class VideoFile:
+    """What the index keeps of a file beside its embeddings; every field may be unknown."""
+
+    path: str | None = None
+    content_hash: str | None = None
+    file_size: int | None = None
+    modified: int | None = None
+    duration: float | None = None
+    thumbnail: bytes | None = None
+
+
+def make_rows(
+    settings: IndexSettings,
+    ids: Sequence[str],
+    frame_embeds,
+    frame_mask,
+    *,
+    frame_times=None,
+    files: Sequence[VideoFile] | None = None,
+    metadata: Sequence[dict | None] | None = None,
+) -> pa.Table:
+    """Checked rows in the columns of `table_schema`, followed by one column for each plain metadata key.
+
+    Args:
+        ids: B distinct non-empty strings.
+        frame_embeds: `(B, F, D)` floats, unit norm.
+        frame_mask: `(B, F)` non-negative weights, 0 for padding.
+        frame_times: `(B, F)` seconds, or None.
+        files, metadata: B entries each, or None.
+
+    Raises:
+        VideoIndexError: naming the first video at fault.
+    """
+    ids = check_ids(ids)
+    embeds, weights = _check_embeddings(settings, ids, frame_embeds, frame_mask)
+    times = _check_times(frame_times, weights)
+    files = [VideoFile()] * len(ids) if files is None else list(files)
+    user = Metadata(ids, metadata)
+    if settings.merge_above is None:
+        attention = nearest_frames(embeds, weights)
+    else:
+        embeds, weights, times, *attention = merge_frames(embeds, weights, times, settings.merge_above)
+    columns = _frame_columns(settings, embeds, weights, times, *attention)
+    columns |= {
+        key: [getattr(file, key) for file in files] for key in ("content_hash", "file_size", "modified", "thumbnail")
+    }
+    columns |= {
+        "id": ids,
+        "revision": [secrets.randbits(62) for _ in ids],
+        "path": [file.path or path for file, path in zip(files, user.paths)],
+        "duration": [known if file.duration is None else file.duration for file, known in zip(files, user.durations)],
+        "metadata": user.json,
+    }
+    schema = table_schema(settings)
+    table = pa.table([pa.array(columns[f.name], f.type) for f in schema], schema=schema)
+    for name, values in user.columns.items():
+        table = table.append_column(name, values)
+    return table
+
+
+def _check_embeddings(settings, ids, frame_embeds, frame_mask):
+    embeds = as_tensor(frame_embeds, "frame_embeds")
+    if embeds.ndim != 3 or len(embeds) != len(ids) or not embeds.is_floating_point():
+        raise VideoIndexError(
+            f"frame_embeds must be floats of shape ({len(ids)}, F, {settings.dim}), "
+            f"got {embeds.dtype} {tuple(embeds.shape)}"
+        )
+    if embeds.shape[2] != settings.dim:
+        raise VideoIndexError(
+            f"frame_embeds has dimension {embeds.shape[2]}, the index has {settings.dim}: "
+            f"use the model it was made with"
+        )
+    embeds = embeds.float()
+    weights = torch.ones(embeds.shape[:2]) if frame_mask is None else as_tensor(frame_mask, "frame_mask").float()
+    if weights.shape != embeds.shape[:2]:
+        raise VideoIndexError(f"frame_mask has shape {tuple(weights.shape)}, frame_embeds {tuple(embeds.shape)}")
+    if not (torch.isfinite(weights) & (weights >= 0)).all():
+        raise VideoIndexError("frame_mask must hold 0 for padding and positive numbers for frames")
+    real = weights > 0
+    bad = (~torch.isfinite(embeds) | (embeds.abs() > torch.finfo(torch.float16).max)).any(dim=2) & real
+    for fault, rows in (("NaN or infinity in its frame embeddings", bad.any(1)), ("no real frame", ~real.any(1))):
+        if rows.any():
+            raise VideoIndexError(f"video {ids[int(rows.int().argmax())]!r} has {fault}; nothing was added")
+    return embeds, weights
+
+
+def _check_times(frame_times, weights):
+    if frame_times is None:
+        return None
+    times = as_tensor(frame_times, "frame_times").float()
+    if times.shape != weights.shape:
+        raise VideoIndexError(
+            f"frame_times has shape {tuple(times.shape)}, frame_mask {tuple(weights.shape)}: one time a frame"
+        )
+    return times
+
+
+def pool_frames(embeds: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """`(B, F, D)` frames to the `(B, D)` vectors of stage one: their weighted mean."""
+    return torch.einsum("bf,bfd->bd", weights / weights.sum(1, keepdim=True), embeds * (weights > 0)[..., None])
+
+
+def _frame_columns(settings: IndexSettings, embeds, weights, times, nearest, gains) -> dict:
+    """Columns with one entry a real frame, as Arrow lists."""
+    real = weights > 0
+    counts = real.sum(1)
+    position = real.cumsum(1) - 1  # of a padded position among the real ones
+    dtype = getattr(torch, settings.dtype)
+    frames, scales = quantise(embeds[real]) if dtype == torch.int8 else (embeds[real].to(dtype), torch.empty(0))
+    return {
+        "pooled": pa.FixedSizeListArray.from_arrays(pool_frames(embeds, weights).half().numpy().ravel(), settings.dim),
+        "frames": _lists(frames.numpy().ravel(), counts * settings.dim, DTYPES[settings.dtype]),
+        "frame_scales": _lists(scales.numpy(), counts if dtype == torch.int8 else counts * 0, pa.float32()),
+        "frame_weights": _lists(weights[real].numpy(), counts, pa.float32()),
+        "frame_times": _lists(
+            (weights[:0] if times is None else times[real]).numpy().ravel(),
+            counts if times is not None else counts * 0,
+            pa.float32(),
+        ),
+        "nearest": _lists(position.gather(1, nearest)[real].to(torch.int16).numpy(), counts, pa.int16()),
+        "gains": _lists(gains[real].numpy(), counts, pa.float32()),
+    }
+
+
+def _lists(values: np.ndarray, counts: torch.Tensor, dtype: pa.DataType) -> pa.ListArray:
+    offsets = np.concatenate([[0], counts.cumsum(0).numpy()]).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values, dtype))

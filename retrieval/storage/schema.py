@@ -1,0 +1,113 @@
+"""What a row of the index is, and what the index remembers about how it was made."""
+
+import json
+from dataclasses import asdict, dataclass, field
+
+import pyarrow as pa
+
+from ..errors import VideoIndexError
+
+TABLE_NAME = "videos"
+FORMAT_VERSION = 1
+_SETTINGS_KEY = b"dmae.index"
+
+# Makes two writers that insert the same new key conflict, so that one of them retries and updates instead.
+PRIMARY_KEY = {"lance-schema:unenforced-primary-key:position": "1"}
+
+DTYPES = {"float32": pa.float32(), "float16": pa.float16(), "int8": pa.int8()}
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Who made the embeddings: a name for people, a fingerprint to compare (both empty: given by hand)."""
+
+    name: str = ""
+    fingerprint: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name or 'unnamed'} ({self.fingerprint[:12] or 'no fingerprint'})"
+
+
+@dataclass(frozen=True)
+class IndexSettings:
+    """Fixed when an index is created, stored in the table's schema metadata.
+
+    Attributes:
+        dim: embedding dimension D.
+        dtype: storage of the frame embeddings, "float32", "float16" or "int8" (one scale a frame).
+        merge_above: neighbouring frames whose cosine is above this are merged into one (None: frames are kept as they
+            are).
+        model: the model that made the embeddings.
+        preprocessing: the video processor that fed it.
+        format: version of this layout.
+    """
+
+    dim: int
+    dtype: str = "float16"
+    merge_above: float | None = None
+    model: Encoder = field(default_factory=Encoder)
+    preprocessing: Encoder = field(default_factory=Encoder)
+    format: int = FORMAT_VERSION
+
+    def __post_init__(self):
+        if self.dtype not in DTYPES:
+            raise VideoIndexError(f"dtype must be one of {', '.join(DTYPES)}, got {self.dtype!r}")
+        if not isinstance(self.dim, int) or self.dim < 1:
+            raise VideoIndexError(f"dim must be a whole number, at least 1, got {self.dim}")
+        if self.merge_above is not None and not 0 < self.merge_above <= 1:
+            raise VideoIndexError(f"merge_above must be a cosine in (0, 1], got {self.merge_above}")
+
+
+def table_schema(settings: IndexSettings) -> pa.Schema:
+    """The Arrow schema of an index's table. Lists hold one entry a real frame: padding is not stored."""
+    floats = pa.list_(pa.float32())
+    fields = [
+        pa.field("id", pa.string(), nullable=False, metadata=PRIMARY_KEY),
+        pa.field("revision", pa.int64()),  # random at each write of the row, so that a reader sees what changed
+        pa.field("path", pa.string()),
+        pa.field("content_hash", pa.string()),
+        pa.field("file_size", pa.int64()),
+        pa.field("modified", pa.int64()),  # ns, with file_size the cheap test for "unchanged"
+        pa.field("duration", pa.float64()),  # s
+        pa.field("pooled", pa.list_(pa.float16(), settings.dim)),
+        pa.field("frames", pa.list_(DTYPES[settings.dtype])),  # F * D values
+        pa.field("frame_scales", floats),  # F values for int8, else empty
+        pa.field("frame_weights", floats),
+        pa.field("frame_times", floats),  # s
+        pa.field("nearest", pa.list_(pa.int16())),  # n(v) and g(v) of the visual attention
+        pa.field("gains", floats),
+        pa.field("thumbnail", pa.binary()),  # JPEG
+        pa.field("metadata", pa.string()),  # JSON object, as the user gave it
+    ]
+    return pa.schema(fields, metadata={_SETTINGS_KEY: json.dumps(asdict(settings)).encode()})
+
+
+BUILT_IN = frozenset(table_schema(IndexSettings(1)).names)
+FILTERABLE = ("id", "path", "duration")  # of the built-in columns, those that say something to a user
+
+
+def read_settings(schema: pa.Schema, uri: str) -> IndexSettings:
+    """The settings stored in a table's schema.
+
+    Raises:
+        VideoIndexError: a table of another kind, or one written by a newer version.
+    """
+    raw = (schema.metadata or {}).get(_SETTINGS_KEY)
+    try:
+        stored = json.loads(raw or b"")
+        version = int(stored["format"])
+    except (ValueError, KeyError, TypeError):
+        raise _foreign(uri) from None
+    if version > FORMAT_VERSION:
+        raise VideoIndexError(
+            f"the index at {uri} has format {version}, this version reads up to {FORMAT_VERSION}: upgrade dmae"
+        )
+    try:
+        encoders = {name: Encoder(**stored.pop(name)) for name in ("model", "preprocessing")}
+        return IndexSettings(**stored, **encoders)
+    except (KeyError, TypeError):
+        raise _foreign(uri) from None
+
+
+def _foreign(uri: str) -> VideoIndexError:
+    return VideoIndexError(f"{uri} holds a table that is not a video index; create one with `dmae index`")

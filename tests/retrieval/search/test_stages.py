@@ -1,0 +1,127 @@
+"""The two stages by themselves: dot products in every storage, and how far down the candidates stage two goes."""
+
+import pytest
+import torch
+from embeddings import exhaustive, texts, videos
+from torch.nn.functional import normalize
+
+from dmae.modeling.features import TextFeatures
+from dmae.retrieval import SearchLimits, VideoIndex
+from dmae.retrieval.search import stage_one, stage_two
+from dmae.retrieval.search.arrays import VectorArray
+from dmae.retrieval.search.scoring import ScoreOptions
+from dmae.retrieval.search.stage_two import least_promising
+from dmae.retrieval.storage import dot_products
+
+
+@pytest.mark.parametrize("fast_int8", [True, False])
+@pytest.mark.parametrize("dtype, error", [("int8", 0.02), ("float16", 0.002), ("float32", 1e-6)])
+@pytest.mark.parametrize("queries", [1, 3])
+def test_dot_products_of_every_storage(dtype, error, fast_int8, queries, monkeypatch):
+    if fast_int8 and not dot_products.int8_is_fast():
+        pytest.skip("this processor has no int8 products")
+    monkeypatch.setattr(dot_products, "int8_is_fast", lambda: fast_int8)
+    generator = torch.Generator().manual_seed(0)
+    rows = normalize(torch.randn(5000, 64, generator=generator), dim=1)
+    vectors = 3 * torch.randn(queries, 64, generator=generator)
+    stored, scales = dot_products.quantise(rows) if dtype == "int8" else (rows.to(getattr(torch, dtype)), None)
+    array = VectorArray(64, stored.dtype)
+    for start in (0, 2000):
+        stop = start + 2000 if start == 0 else None
+        array.append(stored[start:stop], None if scales is None else scales[start:stop])
+    products = array.multiply(vectors)
+    expected = vectors @ rows.t()
+    assert products.shape == (queries, 5000) and products.dtype == torch.float32
+    assert float((products - expected).abs().max()) < error * float(vectors.norm(dim=1).max())
+    positions = torch.tensor([4999, 0, 2000])
+    torch.testing.assert_close(array[positions], rows[positions], atol=error, rtol=0)
+
+
+def test_the_best_of_blocks_are_the_best_of_all(monkeypatch):
+    monkeypatch.setattr(stage_one, "BLOCK", 3 * 64)
+    rows = torch.randn(1000, 16, generator=torch.Generator().manual_seed(0))
+    allowed = torch.rand(1000, generator=torch.Generator().manual_seed(1)) < 0.2
+    allowed[64:128] = False  # nothing of a whole block
+    pooled = VectorArray(16, torch.float32)
+    pooled.append(rows)
+    queries = TextFeatures(rows[:3], rows[:6].view(3, 2, 16), torch.zeros(3, 2))
+    for count in (10, 100, 900):
+        scores, positions = stage_one.best_by_pooled(queries, pooled, allowed, count, ScoreOptions())
+        expected = (rows[:3] @ rows.t()).masked_fill(~allowed, -torch.inf).topk(min(count, int(allowed.sum())))
+        torch.testing.assert_close(scores, expected.values)
+        assert torch.equal(positions, expected.indices)
+
+
+def test_what_follows_the_line_closely_rules_the_rest_out():
+    narrow = torch.linspace(1, 0.5, 100)[None]
+    noise = 0.001 * torch.randn(1, 100, generator=torch.Generator().manual_seed(0))
+    least = least_promising(narrow, 0.6 * narrow + 0.1 + noise, wanted=10)
+    tenth = float(narrow[0, 9])
+    assert tenth - 0.02 < float(least[0]) < tenth
+
+
+def test_nothing_is_ruled_out_where_the_stages_disagree():
+    narrow = torch.linspace(1, 0.5, 100)[None]
+    gone = -narrow + 2
+    gone[0, 3] = -torch.inf
+    rising = narrow.clone()
+    rising[0, 3] = -torch.inf
+    for full in (-narrow, torch.zeros(1, 100), gone, rising):
+        assert float(least_promising(narrow, full, wanted=10)) == -torch.inf
+    assert float(least_promising(narrow[:, :10], narrow[:, :10], wanted=10)) == -torch.inf
+
+
+def test_stage_two_goes_as_far_as_it_must(tmp_path, monkeypatch):
+    """Texts about no video in particular: the first candidates hold only some of the best ten."""
+    frame_embeds, mask = videos(3000, frames=4, dim=16, spread=1.5)
+    generator = torch.Generator().manual_seed(5)
+    sentences, words = (normalize(torch.randn(*s, 16, generator=generator), dim=-1) for s in ((12,), (12, 5)))
+    queries = (sentences, words, torch.ones(12, 5))
+    index = VideoIndex.create(tmp_path / "i", dim=16, limits=SearchLimits(candidates=1500))
+    index.add_embeddings([f"v{i}" for i in range(3000)], frame_embeds, mask)
+    index.prepare()
+    monkeypatch.setattr(stage_two, "FIRST", 40)
+
+    def overlap():
+        hits = index.search_embeddings(*queries, k=10)
+        found = [{h.id for h in row} & {f"v{p}" for p in best} for row, best in zip(hits, positions.tolist())]
+        return sum(map(len, found)) / positions.numel()
+
+    _, positions = exhaustive(queries, frame_embeds, mask)
+    assert overlap() >= 0.99
+    monkeypatch.setattr(stage_two, "DEVIATIONS", -100.0)
+    assert overlap() < 0.9
+
+
+def test_a_batch_of_queries_gets_the_hits_of_each_alone(tmp_path):
+    frame_embeds, mask = videos(700)
+    queries = texts(frame_embeds, 70)
+    index = VideoIndex.create(tmp_path / "i", dim=32, limits=SearchLimits(candidates=300))
+    index.add_embeddings([f"v{i}" for i in range(700)], frame_embeds, mask)
+    alone = lambda: [index.search_embeddings(*(p[a : a + 1] for p in queries), k=5)[0] for a in range(70)]  # noqa: E731
+    from_table = index.search_embeddings(*queries, k=5)
+    for hits in (from_table, index.search_embeddings(*queries, k=5)):
+        for one, same in zip(alone(), hits):
+            assert [h.id for h in one] == [h.id for h in same]
+            for a, b in zip(one, same):
+                assert abs(a.score - b.score) < 1e-5
+                torch.testing.assert_close(torch.tensor(a.frame_scores), torch.tensor(b.frame_scores))
+
+
+def test_candidates_deleted_meanwhile_are_left_out(tmp_path):
+    frame_embeds, mask = videos(300)
+    queries = TextFeatures(*(part for part in texts(frame_embeds, 4)))
+    index = VideoIndex.create(tmp_path / "i", dim=32)
+    index.add_embeddings([f"v{i}" for i in range(300)], frame_embeds, mask)
+    searcher = index._searcher
+    searcher.source.refresh(with_frames=False)
+    (candidates,) = searcher.source(queries, 50, None, searcher.options)
+    before = stage_two.rank(candidates, searcher.options, 5)
+    best = before[0][0][0]
+    row_ids = index.table.scan(["id"])
+    names = dict(zip(row_ids["_rowid"].to_pylist(), row_ids["id"].to_pylist()))
+    index.delete(names[best])
+    after = stage_two.rank(candidates, searcher.options, 5)
+    assert [hit[0] for hit in after[0]][:4] == [hit[0] for hit in before[0]][1:]
+    index.delete(list(set(names.values()) - {names[best]}))
+    assert stage_two.rank(candidates, searcher.options, 5) == [[]] * 4

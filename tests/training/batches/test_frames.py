@@ -1,0 +1,133 @@
+"""The frame cache gives what `read_frames` gives, goes on where it was stopped, and loses nothing."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+from video_files import middles, read_numbers, write_video
+
+from dmae.cli import main
+from dmae.modeling import DmaeVideoProcessor
+from dmae.training.batches import frames as frame_cache
+from dmae.training.batches.frames import CachedFrames, CacheSettings, write_frame_cache
+from dmae.training.corpora import CorpusError, VideoSample
+
+SETTINGS = CacheSettings(num_frames=4, candidates=3, size=32)
+COUNTS = [24, 36, 48]
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("corpus") / "train"
+    folder.mkdir()
+    paths = [write_video(folder / f"{n}.mp4", n, options={"g": "10"}, size=(64, 64)) for n in COUNTS]
+    lines = [json.dumps({"video": path.name, "captions": ["numbers"]}) for path in paths]
+    (folder / "captions.jsonl").write_text("\n".join(lines))
+    return [VideoSample(path.name, str(path), ("numbers",)) for path in paths]
+
+
+def numbers(item) -> list[int]:
+    return read_numbers(item[0].permute(0, 2, 3, 1).numpy())
+
+
+def test_midpoints_are_those_of_the_file(samples, tmp_path):
+    report = write_frame_cache(samples, tmp_path, SETTINGS, workers=0, progress=False)
+    assert (report.added, report.present, report.failed) == (3, 0, {})
+    cached = CachedFrames(tmp_path, samples)
+    square = {"height": 32, "width": 32}
+    processor = DmaeVideoProcessor(num_frames=4, size={"shortest_edge": 32}, crop_size=square)
+    for index, (sample, count) in enumerate(zip(samples, COUNTS)):
+        frames, mask = cached[index]
+        assert frames.shape == (4, 3, 32, 32) and frames.dtype == torch.uint8 and mask.tolist() == [1] * 4
+        assert numbers(cached[index]) == middles(count, 4)
+        direct = processor(sample.video, do_rescale=False, do_normalize=False, return_tensors="pt")
+        assert torch.equal(frames, direct["pixel_values_videos"][0])
+
+
+def test_random_segments_by_item_and_epoch(samples, tmp_path):
+    write_frame_cache(samples, tmp_path, SETTINGS, workers=0, progress=False)
+    cached = CachedFrames(tmp_path, samples, random_segments=True, seed=5)
+    drawn = []
+    for epoch in range(12):
+        cached.set_epoch(epoch)
+        drawn.append(numbers(cached[2]))
+        assert drawn[-1] == numbers(cached[2])
+    candidates = np.reshape(middles(48, 12), (4, 3))
+    for segment in range(4):
+        assert {frames[segment] for frames in drawn} == set(candidates[segment].tolist())
+
+
+def test_a_stopped_run_goes_on(samples, tmp_path, monkeypatch):
+    class Stopped(Exception):
+        pass
+
+    def stops(loader, **_):
+        for position, item in enumerate(loader):
+            if position == 2:
+                raise Stopped
+            yield item
+
+    monkeypatch.setattr(frame_cache, "tqdm", stops)
+    with pytest.raises(Stopped):
+        write_frame_cache(samples, tmp_path, SETTINGS, workers=0)
+    monkeypatch.undo()
+    report = write_frame_cache(samples, tmp_path, SETTINGS, workers=0, progress=False)
+    assert (report.added, report.present) == (1, 2)
+    assert [numbers(item) for item in CachedFrames(tmp_path, samples)] == [middles(count, 4) for count in COUNTS]
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_several_shards_and_worker_processes(samples, tmp_path, monkeypatch):
+    monkeypatch.setattr(frame_cache, "SHARD_VIDEOS", 2)
+    write_frame_cache(samples, tmp_path, SETTINGS, workers=2, progress=False)
+    assert len(list(tmp_path.glob("*.arrow"))) == 2
+    loader = DataLoader(CachedFrames(tmp_path, samples), batch_size=None, num_workers=2)
+    assert [numbers(item) for item in loader] == [middles(count, 4) for count in COUNTS]
+
+
+def test_per_second_pads(samples, tmp_path):
+    settings = CacheSettings(num_frames=4, candidates=1, size=32, sampling="per_second")
+    write_frame_cache(samples, tmp_path, settings, workers=0, progress=False)
+    frames, mask = CachedFrames(tmp_path, samples)[2]
+    assert mask.tolist() == [1, 1, 0, 0]
+    assert numbers((frames[:2], mask)) == [0, 25] and not frames[2:].any()
+
+
+def test_a_bad_video_is_reported_and_tried_again(samples, tmp_path):
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"not a video")
+    several = [samples[0], VideoSample("broken.mp4", str(broken), ("x",)), samples[1]]
+    report = write_frame_cache(several, tmp_path / "cache", SETTINGS, workers=0, progress=False)
+    assert report.added == 2 and list(report.failed) == ["broken.mp4"]
+    cached = CachedFrames(tmp_path / "cache", several)
+    assert cached[1] is None and numbers(cached[2]) == middles(36, 4)
+    broken.write_bytes(Path(samples[2].video).read_bytes())
+    assert write_frame_cache(several, tmp_path / "cache", SETTINGS, workers=0, progress=False).added == 1
+
+
+def test_wrong_folders_are_told(samples, tmp_path):
+    with pytest.raises(CorpusError, match="not a frame cache"):
+        CachedFrames(tmp_path, samples)
+    write_frame_cache(samples, tmp_path, SETTINGS, workers=0, progress=False)
+    with pytest.raises(CorpusError, match="other settings"):
+        write_frame_cache(samples, tmp_path, CacheSettings(num_frames=5), workers=0, progress=False)
+    with pytest.raises(CorpusError, match="none of the 1 videos"):
+        CachedFrames(tmp_path, [VideoSample("other", "other.mp4", ("x",))])
+    (tmp_path / "frames-000000.arrow").write_bytes(b"ARROW1" + bytes(100))
+    with pytest.raises(CorpusError, match="damaged"):
+        CachedFrames(tmp_path, samples)
+
+
+def test_command(samples, tmp_path, capsys):
+    source, cache = str(tmp_path.parent), str(tmp_path / "cache")
+    source = samples[0].video.rsplit("/train/", 1)[0]
+    options = ["--num-frames", "4", "--candidates", "1", "--size", "32", "--workers", "1", "--json"]
+    assert main(["frames", source, cache, *options]) == 0
+    assert json.loads(capsys.readouterr().out)["added"] == 3
+    assert main(["frames", source, cache, *options]) == 0
+    assert json.loads(capsys.readouterr().out)["present"] == 3
+    assert main(["frames", source, cache, "--num-frames", "0"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1

@@ -1,0 +1,218 @@
+"""The synthetic corpus: real videos that show what their captions say, and captions that tell them apart."""
+
+import argparse
+import json
+import random
+import re
+
+import av
+import numpy as np
+import pytest
+
+from dmae.training.synthetic import synthetic as command
+from dmae.training.synthetic.captions import MOTION_WORDS, SIZE_WORDS, describe
+from dmae.training.synthetic.rendering import FPS, render
+from dmae.training.synthetic.scenes import COLOURS, DIRECTIONS, SHAPES, Scene, Thing, capacity, sample_scenes
+from dmae.training.synthetic.synthetic import write_corpus
+
+SIZES = {"num_train": 6, "num_test": 5, "seed": 3, "progress": False}
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    return write_corpus(tmp_path_factory.mktemp("synthetic") / "corpus", workers=2, **SIZES)
+
+
+@pytest.fixture(scope="module")
+def described():
+    """Scenes and rows of the default corpus' size, by split."""
+    rng = random.Random(0)
+    return {
+        split: [(scene, describe(scene, captions, rng)) for scene in sample_scenes(split, count, rng)]
+        for split, count, captions in (("train", 3000, 5), ("test", 500, 1))
+    }
+
+
+def rows(folder):
+    return [json.loads(line) for line in (folder / "captions.jsonl").read_text().splitlines()]
+
+
+def contents(root):
+    return {path.relative_to(root): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+def decode(path):
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        assert (stream.codec_context.name, stream.width, stream.average_rate) == ("h264", 64, FPS)
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(stream)])
+
+
+def centre_of(colour, frame):
+    """Where (x, y in pixels) the pixels nearer to this colour than to any other, or to the background, are."""
+    palette = np.array([COLOURS[colour], *(rgb for name, rgb in COLOURS.items() if name != colour)], float)
+    shades = np.array([[grey] * 3 for grey in range(0, 90, 10)], float)
+    distance = np.linalg.norm(frame[:, :, None] - np.concatenate([palette, shades]), axis=-1)
+    rows, columns = np.nonzero(distance.argmin(-1) == 0)
+    return np.array([columns.mean(), rows.mean()])
+
+
+def direction(start, end):
+    step = end - start
+    if np.abs(step).max() < 3:
+        return "still"
+    return max(DIRECTIONS, key=lambda name: float(step @ np.array(DIRECTIONS[name])))
+
+
+def test_files_show_what_the_captions_say(corpus):
+    checked = 0
+    for split in ("train", "test"):
+        for row in rows(corpus / split):
+            first, second = row["attributes"]["objects"]
+            if first["colour"] == second["colour"]:
+                continue
+            frames = decode(corpus / split / row["video"])
+            assert 2.0 <= len(frames) / FPS <= 3.0
+            middle, last = len(frames) // 2, len(frames) - 1
+            for thing in (first, second):
+                start, half, end = (centre_of(thing["colour"], frames[number]) for number in (0, middle, last))
+                assert direction(start, end) == thing["motion"], row
+                if row["attributes"]["order"] == "then":
+                    moving, resting = ((start, half), (half, end))[:: 1 if thing is first else -1]
+                    assert np.abs(moving[1] - moving[0]).max() > 3 * np.abs(resting[1] - resting[0]).max()
+            assert all(first["colour"] in caption and second["shape"] in caption for caption in row["captions"])
+            checked += 1
+    assert checked >= 6
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_shapes_and_sizes_differ_in_the_picture(shape):
+    def covered(shape, size):
+        thing = Thing("white", shape, size, "still", start=(0.3, 0.3))
+        away = Thing("red", "circle", "small", "still", start=(0.8, 0.8))
+        return render(Scene((thing, away), "together"), 64)[0, :36, :36, 0] > 128
+
+    assert covered(shape, "big").sum() > 2 * covered(shape, "small").sum()
+    for size in ("big", "small"):
+        others = [covered(other, size) for other in SHAPES if other != shape]
+        differing = min((covered(shape, size) != other).sum() for other in others)
+        assert differing >= 0.08 * covered("circle", size).sum()
+
+
+def test_test_scenes_combine_what_training_never_combines(described):
+    def pairs(split):
+        return {frozenset(thing.look for thing in scene.things) for scene, _ in described[split]}
+
+    def captions(split):
+        return {caption for _, row in described[split] for caption in row["captions"]}
+
+    assert all(len(pair) == 2 for pair in pairs("train") | pairs("test"))
+    assert not pairs("train") & pairs("test")
+    assert not captions("train") & captions("test")
+    looks = {look for pair in pairs("train") for look in pair}
+    assert {look for pair in pairs("test") for look in pair} <= looks  # every object alone was seen
+
+
+def test_a_test_caption_identifies_its_video(described):
+    meanings = [scene.meaning() for scene, _ in described["test"]]
+    captions = [caption for _, row in described["test"] for caption in row["captions"]]
+    assert len(set(meanings)) == len(set(captions)) == len(meanings) == 500
+    swapped = Scene((Thing("red", "ring", "big", "up"), Thing("blue", "star", "big", "up")), "together")
+    assert swapped.meaning() == swapped.change("order", random.Random(0)).meaning()  # no order to tell them apart
+
+
+def words_of(caption):
+    """The words of a caption, every wording of a size or a motion as one word for it."""
+    for motion, forms in MOTION_WORDS.items():
+        for form in sorted((form for pair in forms for form in pair), key=len, reverse=True):
+            caption = re.sub(rf"\b{form}\b", motion.upper(), caption)
+    for size, names in SIZE_WORDS.items():
+        caption = re.sub(rf"\b({'|'.join(names)})\b", size.upper(), caption)
+    return caption.replace(",", " ,").split()
+
+
+def test_hard_negatives_differ_in_exactly_one_attribute(described):
+    vocabulary = {
+        "colour": set(COLOURS),
+        "shape": set(SHAPES),
+        "size": {size.upper() for size in SIZE_WORDS},
+        "motion": {motion.upper() for motion in MOTION_WORDS},
+    }
+    counts = dict.fromkeys([*vocabulary, "order"], 0)
+    for _, row in described["train"][:800]:
+        kinds = [negative["kind"] for negative in row["hard_negatives"]]
+        assert kinds == list(counts)[: 5 if row["attributes"]["order"] == "then" else 4]
+        for negative in row["hard_negatives"]:
+            assert negative["positive"] in row["captions"] and negative["caption"] not in row["captions"]
+            right, wrong = words_of(negative["positive"]), words_of(negative["caption"])
+            changed = [pair for pair in zip(right, wrong, strict=True) if pair[0] != pair[1]]
+            counts[negative["kind"]] += 1
+            if negative["kind"] == "order":
+                assert sorted(right) == sorted(wrong) and changed
+            else:
+                assert len(changed) == 1 and set(changed[0]) <= vocabulary[negative["kind"]], negative
+    assert counts["order"] > 200 and counts["motion"] == 800
+
+
+def test_the_same_seed_gives_the_same_bytes(corpus, tmp_path):
+    again = write_corpus(tmp_path / "again", workers=1, **SIZES)
+    assert contents(again) == contents(corpus)
+    other = write_corpus(tmp_path / "other", workers=1, **(SIZES | {"seed": 4}))
+    assert (
+        contents(other)[(again / "train/000001.mp4").relative_to(again)] != (again / "train/000001.mp4").read_bytes()
+    )
+
+
+def test_an_interrupted_corpus_is_completed_and_a_complete_one_left_alone(corpus, tmp_path, monkeypatch):
+    def stop_after_four(*args, done=[]):  # noqa: B006
+        if len(done) == 4:
+            raise KeyboardInterrupt
+        done.append(1)
+        write_video(*args)
+
+    from dmae.training import synthetic
+
+    write_video = synthetic.write_video
+    root = tmp_path / "corpus"
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(synthetic, "write_video", stop_after_four)
+        write_corpus(root, workers=1, **SIZES)
+    assert len(list(root.rglob("*.mp4"))) == 4 and not list(root.rglob("captions.jsonl"))
+    assert not (root / "spec.json").exists()  # what make takes for complete
+    with pytest.raises(ValueError, match="another spec"):
+        write_corpus(root, workers=1, **(SIZES | {"seed": 9}))
+    write_corpus(root, workers=1, **SIZES)
+    assert contents(root) == contents(corpus)
+    stamps = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
+    write_corpus(root, **SIZES)
+    assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == stamps
+
+
+def test_a_failed_encode_leaves_no_file(tmp_path, monkeypatch):
+    from dmae.training import synthetic_rendering
+
+    monkeypatch.setattr(synthetic_rendering, "ENCODER_OPTIONS", {"preset": "no such preset"})
+    with pytest.raises(av.error.FFmpegError):
+        synthetic_rendering.write_video(tmp_path / "a.mp4", np.zeros((4, 64, 64, 3), np.uint8))
+    assert not list(tmp_path.iterdir())
+
+
+def test_refuses_what_it_cannot_write(corpus, tmp_path):
+    with pytest.raises(ValueError, match="another spec"):
+        write_corpus(corpus, **(SIZES | {"num_train": 7}))
+    (tmp_path / "holiday.mp4").write_bytes(b"mine")
+    with pytest.raises(ValueError, match="not a synthetic corpus"):
+        write_corpus(tmp_path, **SIZES)
+    for wrong in ({"size": 33}, {"size": 16}, {"num_test": 0}, {"num_test": capacity("test")}):
+        with pytest.raises(ValueError, match=next(iter(wrong)) if "size" in wrong else "num_test|test videos"):
+            write_corpus(tmp_path / "new", **(SIZES | wrong))
+    assert not (tmp_path / "new").exists()
+
+
+def test_command_writes_the_corpus(tmp_path, capsys):
+    parser = argparse.ArgumentParser()
+    command.configure(parser)
+    args = parser.parse_args([str(tmp_path / "c"), "--train", "2", "--test", "1", "--workers", "1"])
+    assert command.run(args) == 0
+    assert "2 training and 1 test" in capsys.readouterr().out
+    assert len(rows(tmp_path / "c" / "train")) == 2

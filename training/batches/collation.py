@@ -1,0 +1,122 @@
+"""From pairs of a video and a caption to the inputs of a training step."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.utils.data import Dataset
+
+from dmae.modeling import DmaeProcessor
+
+from ..corpora import VideoSample
+from .caption_edits import CaptionEditor
+from .frame_source import Normalizer
+from .sampling import Pair
+from .word_dropping import WordDropper
+
+
+@dataclass
+class PairBatch:
+    """One process's share of a batch.
+
+    inputs: arguments of `DmaeModel.forward`, one row a pair; `pixel_values_videos` still as bytes. Further rows of
+        the texts are wrong captions.
+    video_ids, captions: of each row.
+    """
+
+    inputs: dict[str, torch.Tensor]
+    video_ids: list[str]
+    captions: list[str]
+
+    def __len__(self) -> int:
+        return len(self.video_ids)
+
+
+class PairDataset(Dataset):
+    """Item `Pair(video, caption, epoch)` is `(sample, caption as shown in that epoch, frames or None)`, with wrong
+    captions after them where there is an editor.
+
+    Args:
+        samples: the corpus.
+        frames: a `FrameReader` or `FrameMemory` of it.
+        word_dropper: drops words from captions where given.
+        editor: makes wrong captions where given, `edits` of each (or fewer, where no more can be made).
+        seed: with the pair, decides which words are dropped or replaced.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[VideoSample],
+        frames,
+        word_dropper: WordDropper | None = None,
+        editor: CaptionEditor | None = None,
+        edits: int = 1,
+        seed: int = 0,
+    ):
+        self.samples, self.frames, self.seed = samples, frames, seed
+        self.word_dropper, self.editor, self.edits = word_dropper, editor, edits
+
+    def __getitem__(self, pair: Pair) -> tuple:
+        sample = self.samples[pair.video]
+        caption = sample.captions[pair.caption]
+        rng = random.Random(f"{self.seed} {tuple(pair)}")
+        if self.word_dropper is not None:
+            caption = self.word_dropper.drop(pair.video, caption, rng)
+        wrong = () if self.editor is None else self.editor.edits(pair.video, caption, self.edits, rng)
+        return sample, caption, self.frames[pair.video], *wrong
+
+
+class Collator:
+    """Rows to a `PairBatch`; a row whose video could not be read is left out.
+
+    Captions are encoded once and kept, since an epoch repeats them; a batch is as long as its longest caption.
+
+    Args:
+        processor: encodes captions.
+        fixed_length: pad every batch to `max_words`. Shapes that never change suit `torch.compile`; only the number of
+            wrong captions, where there are any, still does.
+    """
+
+    MOST_KEPT = 1_000_000
+
+    def __init__(self, processor: DmaeProcessor, fixed_length: bool = False):
+        self.processor, self.fixed_length = processor, fixed_length
+        self.encoded: dict[str, dict[str, torch.Tensor]] = {}
+
+    def __call__(self, rows: Sequence[tuple]) -> PairBatch:
+        rows = [row for row in rows if row[2] is not None]
+        captions = [row[1] for row in rows]
+        wrong = [caption for row in rows for caption in row[3:]]
+        inputs = self.encode(captions + wrong)
+        if rows:
+            inputs["pixel_values_videos"] = torch.stack([row[2][0] for row in rows])
+            inputs["frame_mask"] = torch.stack([row[2][1] for row in rows])
+        return PairBatch(inputs, [row[0].video_id for row in rows], captions)
+
+    def encode(self, captions: Sequence[str]) -> dict[str, torch.Tensor]:
+        """`input_ids`, `attention_mask`, `word_weights`, each (captions, tokens)."""
+        unknown = list(dict.fromkeys(caption for caption in captions if caption not in self.encoded))
+        if unknown:
+            if len(self.encoded) > self.MOST_KEPT:
+                self.encoded.clear()
+                unknown = list(dict.fromkeys(captions))
+            batch = self.processor(text=unknown, padding="max_length", return_tensors="pt")
+            for row, caption in enumerate(unknown):
+                self.encoded[caption] = {name: value[row].clone() for name, value in batch.items()}
+        kept = [self.encoded[caption] for caption in captions]
+        if not kept:
+            return {}
+        inputs = {name: torch.stack([item[name] for item in kept]) for name in kept[0]}
+        if self.fixed_length:
+            return inputs
+        longest = int(inputs["attention_mask"].sum(dim=1).max())
+        return {name: value[:, :longest] for name, value in inputs.items()}
+
+
+def to_device(inputs: dict[str, torch.Tensor], device: torch.device, normalize: Normalizer) -> dict[str, torch.Tensor]:
+    """What forward takes: everything on the device, frames as normalised floats."""
+    inputs = {name: value.to(device, non_blocking=True) for name, value in inputs.items()}
+    if inputs["pixel_values_videos"].dtype == torch.uint8:
+        inputs["pixel_values_videos"] = normalize(inputs["pixel_values_videos"])
+    return inputs

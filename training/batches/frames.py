@@ -1,0 +1,291 @@
+"""Frames of a corpus decoded once, in memory-mapped Arrow files: `dmae frames SRC DEST`, then `CachedFrames`."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+from tqdm.auto import tqdm
+
+from dmae.modeling import DmaeVideoProcessor
+from dmae.modeling.frame_loader import FrameLoader
+
+from ..corpora import CorpusError, VideoSample, load_samples
+from .frame_source import resized_and_cropped
+
+SHARD = "frames-*.arrow"
+SHARD_VIDEOS = 32
+SETTINGS = b"dmae.frames"
+
+
+@dataclass(frozen=True)
+class CacheSettings:
+    """What a frame cache holds of each video.
+
+    Args:
+        num_frames: frames of a training example.
+        candidates: frames kept of each segment, evenly spread, to draw one from at random; odd, so that one of them
+            is the segment's middle. 1 with `sampling="per_second"`.
+        size: side of the square frames, in pixels: the shortest edge is resized to it and the middle cropped.
+        sampling: `"midpoints"` or `"per_second"`, as `read_frames` has it.
+    """
+
+    num_frames: int = 12
+    candidates: int = 3
+    size: int = 224
+    sampling: str = "midpoints"
+
+    def __post_init__(self):
+        if self.num_frames < 1 or self.size < 1 or self.candidates < 1 or self.candidates % 2 == 0:
+            raise ValueError("num_frames and size must be positive, candidates positive and odd")
+        if self.sampling == "per_second" and self.candidates != 1:
+            raise ValueError('sampling="per_second" has no segments to draw from: use candidates=1')
+
+    def processor(self) -> DmaeVideoProcessor:
+        square = {"height": self.size, "width": self.size}
+        return DmaeVideoProcessor(
+            num_frames=self.num_frames * self.candidates,
+            sampling=self.sampling,
+            size={"shortest_edge": self.size},
+            crop_size=square,
+        )
+
+
+@dataclass(frozen=True)
+class CacheReport:
+    """What `write_frame_cache` did: videos `added`, found `present`, and `failed` as {video_id: reason}."""
+
+    added: int
+    present: int
+    failed: dict[str, str]
+
+
+def write_frame_cache(
+    samples: Sequence[VideoSample],
+    destination: str | os.PathLike,
+    settings: CacheSettings | None = None,
+    *,
+    workers: int = 2,
+    progress: bool = True,
+) -> CacheReport:
+    """Adds the frames of `samples` to the cache in the folder `destination`, which is made where it is missing.
+
+    Videos that it holds already are left alone, so that a run that was stopped goes on where it was: at most
+    `SHARD_VIDEOS` videos are decoded twice. A video that cannot be read is reported and tried again next time.
+
+    Raises:
+        CorpusError: the folder holds a cache with other settings, or something else.
+    """
+    settings = settings or CacheSettings()
+    destination = Path(destination)
+    destination.mkdir(parents=True, exist_ok=True)
+    known = _Shards(destination, settings)
+    todo = [index for index, sample in enumerate(samples) if sample.video_id not in known.places]
+    loader = FrameLoader(
+        [sample.video for sample in samples],
+        settings.processor(),
+        windows=[(sample.start, sample.end) for sample in samples],
+        indices=todo,
+        workers=workers,
+    )
+    failed: dict[str, str] = {}
+    writer = _ShardWriter(destination, settings, known.next_number)
+    try:
+        for item in tqdm(loader, desc="frames", unit="video", disable=not progress):
+            if item.frames is None:
+                failed[samples[item.index].video_id] = item.error
+            else:
+                writer.add(samples[item.index].video_id, item.frames)
+    finally:  # also when interrupted: what is decoded is kept
+        writer.close()
+    return CacheReport(len(todo) - len(failed), len(samples) - len(todo), failed)
+
+
+class CachedFrames(torch.utils.data.Dataset):
+    """Item i is `(frames uint8 (F, 3, H, W), frame_mask (F,))` of sample i, or None where the cache does not hold it.
+
+    The files are memory-mapped: opening them reads no frame, and worker processes share what is in memory.
+
+    Args:
+        destination: the folder that `write_frame_cache` wrote.
+        samples: whose frames to give, in this order.
+        random_segments: draw one of each segment's candidates by `seed`, epoch (`set_epoch`) and item; by default
+            the middle one, the frame that `read_frames` takes at the segment's middle.
+
+    Raises:
+        CorpusError: there is no frame cache, or it holds none of the samples.
+    """
+
+    def __init__(
+        self,
+        destination: str | os.PathLike,
+        samples: Sequence[VideoSample],
+        *,
+        random_segments: bool = False,
+        seed: int = 0,
+    ):
+        self.shards = _Shards(Path(destination))
+        self.settings = self.shards.settings
+        self.ids = [sample.video_id for sample in samples]
+        self.random_segments, self.seed, self.epoch = random_segments, seed, 0
+        if not any(video_id in self.shards.places for video_id in self.ids):
+            raise CorpusError(f"{destination}: holds frames of none of the {len(self.ids)} videos; run `dmae frames`")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Makes the next epoch draw other frames."""
+        self.epoch = epoch
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor] | None:
+        place = self.shards.places.get(self.ids[index])
+        if place is None:
+            return None
+        frames, _ = self.shards.read(place)
+        mask = torch.zeros(self.settings.num_frames, dtype=torch.long)
+        if self.settings.sampling == "per_second":
+            padded = np.zeros((self.settings.num_frames, *frames.shape[1:]), np.uint8)
+            padded[: len(frames)] = frames
+            mask[: len(frames)] = 1
+            return torch.from_numpy(padded), mask
+        return torch.from_numpy(frames[self._chosen(index)]), mask.fill_(1)
+
+    def _chosen(self, index: int) -> np.ndarray:
+        each = self.settings.candidates
+        first = np.arange(self.settings.num_frames) * each
+        if not self.random_segments:
+            return first + each // 2
+        return first + np.random.default_rng((self.seed, self.epoch, index)).integers(0, each, len(first))
+
+
+class _Shards:
+    """The Arrow files of a cache: one record batch a video."""
+
+    def __init__(self, folder: Path, expected: CacheSettings | None = None):
+        self.folder, self.settings = folder, expected
+        self.places: dict[str, tuple[str, int]] = {}
+        self.open_files: dict[str, pa.ipc.RecordBatchFileReader] = {}
+        names = sorted(path.name for path in folder.glob(SHARD)) if folder.is_dir() else []
+        if not names and expected is None:
+            raise CorpusError(f"{folder}: is not a frame cache; make one with `dmae frames SRC {folder}`")
+        for name in names:
+            self._add(name)
+        self.next_number = 1 + max((int(name[7:-6]) for name in names), default=-1)
+
+    def _add(self, name: str) -> None:
+        reader = self._file(name)
+        try:
+            settings = CacheSettings(**json.loads(reader.schema.metadata[SETTINGS]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise CorpusError(f"{self.folder / name}: was not written by `dmae frames`") from error
+        if self.settings is not None and settings != self.settings:
+            raise CorpusError(f"{self.folder}: holds frames with other settings ({settings}); choose another folder")
+        self.settings = settings
+        for row in range(reader.num_record_batches):
+            self.places[reader.get_batch(row)["video_id"][0].as_py()] = (name, row)
+
+    def _file(self, name: str) -> pa.ipc.RecordBatchFileReader:
+        if name not in self.open_files:
+            try:
+                self.open_files[name] = pa.ipc.open_file(pa.memory_map(str(self.folder / name)))
+            except (pa.ArrowInvalid, OSError) as error:
+                raise CorpusError(
+                    f"{self.folder / name}: is damaged; delete it and run `dmae frames` again"
+                ) from error
+        return self.open_files[name]
+
+    def read(self, place: tuple[str, int]) -> tuple[np.ndarray, np.ndarray]:
+        """(frames uint8 (F, 3, H, W), a view of the file; their times in seconds)."""
+        batch = self._file(place[0]).get_batch(place[1])
+        size = self.settings.size
+        packed = np.frombuffer(batch["frames"][0].as_buffer(), dtype=np.uint8)
+        return packed.reshape(-1, 3, size, size), np.array(batch["timestamps"][0].as_py())
+
+    def __getstate__(self) -> dict:
+        return {**self.__dict__, "open_files": {}}
+
+
+class _ShardWriter:
+    """Writes shards under a passing name and renames each when it is whole."""
+
+    def __init__(self, folder: Path, settings: CacheSettings, number: int):
+        self.folder, self.settings, self.number = folder, settings, number
+        self.processor = settings.processor()
+        fields = [("video_id", pa.string()), ("timestamps", pa.list_(pa.float64())), ("frames", pa.large_binary())]
+        self.schema = pa.schema(fields, metadata={SETTINGS: json.dumps(asdict(settings)).encode()})
+        self.writer, self.rows = None, 0
+
+    @property
+    def passing_name(self) -> Path:
+        return self.folder / f".frames-{self.number:06d}.{os.getpid()}.tmp"
+
+    def add(self, video_id: str, frames) -> None:
+        pixels, mask = resized_and_cropped(frames, self.processor)
+        row = [[video_id], [frames.timestamps.tolist()], [pixels[: int(mask.sum())].numpy().tobytes()]]
+        if self.writer is None:
+            self.writer, self.rows = pa.ipc.new_file(str(self.passing_name), self.schema), 0
+        self.writer.write_batch(pa.record_batch(row, schema=self.schema))
+        self.rows += 1
+        if self.rows == SHARD_VIDEOS:
+            self.close()
+
+    def close(self) -> None:
+        if self.writer is None:
+            return
+        self.writer.close()
+        self.writer = None
+        while True:  # another run may have taken the number: a link fails where a rename would overwrite
+            target = self.folder / f"frames-{self.number:06d}.arrow"
+            with suppress(FileExistsError):
+                os.link(self.passing_name, target)
+                break
+            taken, self.number = self.passing_name, self.number + 1
+            taken.rename(self.passing_name)
+        self.passing_name.unlink()
+        self.number += 1
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    defaults = CacheSettings()
+    parser.add_argument("source", metavar="SRC", help="folder, benchmark name or Hub id, as `dmae train` takes it")
+    parser.add_argument("destination", metavar="DEST", help="folder of the frame cache; made, or gone on with")
+    parser.add_argument("--split", default="train", help="split to decode, one a cache (default: %(default)s)")
+    parser.add_argument("--videos", help="folder of the videos, where they do not lie beside their table")
+    parser.add_argument("--annotations", help="folder of a benchmark's annotation files")
+    parser.add_argument(
+        "--candidates",
+        type=int,
+        metavar="N",
+        help="frames kept of each segment, to draw one from (default: 3, with per_second 1)",
+    )
+    for name in ("num_frames", "size"):
+        flag = "--" + name.replace("_", "-")
+        parser.add_argument(flag, type=int, default=getattr(defaults, name), help="default: %(default)s")
+    parser.add_argument("--sampling", choices=("midpoints", "per_second"), default=defaults.sampling)
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="decoding processes")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    candidates = args.candidates
+    if candidates is None:
+        candidates = 1 if args.sampling == "per_second" else CacheSettings.candidates
+    settings = CacheSettings(args.num_frames, candidates, args.size, args.sampling)
+    samples = load_samples(args.source, args.split, videos=args.videos, annotations=args.annotations)
+    report = write_frame_cache(samples, args.destination, settings, workers=args.workers)
+    if args.json:
+        print(json.dumps(asdict(report), ensure_ascii=False))
+    else:
+        print(f"{args.destination}: {report.added} videos added, {report.present} were there", end="")
+        print(f", {len(report.failed)} cannot be read" if report.failed else "")
+        for reason in report.failed.values():
+            print(reason, file=sys.stderr)
+    return 1 if report.failed else 0

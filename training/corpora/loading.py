@@ -1,0 +1,112 @@
+"""Text-video corpora: one call that reads a folder, a Hub dataset or one of the field's four benchmarks."""
+
+import logging
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from .benchmarks import BENCHMARKS, load_benchmark
+from .folder import has_table, load_folder
+from .hub import load_hub
+from .samples import CorpusError, HardNegative, VideoSample
+
+__all__ = ["CorpusError", "HardNegative", "VideoSample", "load_samples"]
+
+REPO_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+
+logger = logging.getLogger(__name__)
+
+
+def load_samples(
+    source: str,
+    split: str,
+    *,
+    videos: str | None = None,
+    annotations: str | None = None,
+    name: str | None = None,
+    revision: str | None = None,
+    missing: str = "error",
+    streaming: bool = False,
+    process_index: int = 0,
+    num_processes: int = 1,
+) -> list[VideoSample] | Iterable[VideoSample]:
+    """The videos of one split with their captions; one sample a video, however many captions it has.
+
+    Args:
+        source (`str`): "msrvtt", "msvd", "didemo" or "activitynet"; or a folder with `captions.jsonl`,
+            `metadata.csv` or `metadata.jsonl` (datasets' videofolder convention); or a dataset of the Hub, or a
+            folder of parquet files, with columns `video` and `caption`.
+        split (`str`): "train", "val" or "test".
+        videos (`str`, *optional*): the folder of the videos, where they do not lie beside their table.
+        annotations (`str`, *optional*): the folder of a benchmark's official annotation files, by default `videos`.
+            With neither, a benchmark's evaluation split is read from the Hub.
+        name, revision (`str`, *optional*): configuration and revision of a Hub dataset.
+        missing (`str`, *optional*, defaults to `"error"`): what to do with captions whose video file is not there:
+            `"error"` refuses the corpus, `"skip"` leaves them out with a warning, `"keep"` keeps them, where captions
+            alone are of use.
+        streaming (`bool`, *optional*, defaults to `False`): read a Hub dataset while it downloads. The result is
+            then this process's share, an iterable that can be passed over again and, for the Hub, shuffled.
+        process_index, num_processes (`int`, *optional*): which share of a stream is this process's.
+
+    Raises:
+        CorpusError: (a `ValueError`) for a missing file or column, captions without a video, a duplicated id or an
+            empty corpus: one line with what is wrong, where, and what to do or where to get it.
+    """
+    if missing not in ("error", "skip", "keep"):
+        raise CorpusError(f'missing must be "error", "skip" or "keep", not {missing!r}')
+    share = {"streaming": streaming, "process_index": process_index, "num_processes": num_processes}
+    video_folder = Path(videos).expanduser() if videos else None
+    folder = Path(source).expanduser()
+    if source in BENCHMARKS and (videos or annotations):
+        samples = _benchmark(source, split, annotations, video_folder, missing)
+    elif source in BENCHMARKS:
+        samples = _benchmark_from_hub(source, split, share)
+    elif folder.is_dir() and (has_table(folder, split) or not any(folder.rglob("*.parquet"))):
+        samples = load_folder(folder, split, videos=video_folder, missing=missing)
+    elif not folder.is_dir() and not REPO_ID.fullmatch(source):
+        raise CorpusError(
+            f"{source!r} is no folder here, no dataset of the Hub (owner/name) and none of {', '.join(BENCHMARKS)}"
+        )
+    else:
+        samples = load_hub(
+            str(folder) if folder.is_dir() else source,
+            split,
+            name=name,
+            revision=revision,
+            videos=video_folder,
+            **share,
+        )
+    if not isinstance(samples, list):
+        return samples
+    if not samples:
+        raise CorpusError(f"{source}, split '{split}', is empty: not one video with a caption")
+    return _share(samples, process_index, num_processes) if streaming else samples
+
+
+def _benchmark(source: str, split: str, annotations: str | None, videos: Path | None, missing: str):
+    benchmark = BENCHMARKS[source]
+    if split not in benchmark.files:
+        raise CorpusError(f"{benchmark.title} has no split '{split}': there is {', '.join(benchmark.files)}")
+    if videos is None:
+        raise CorpusError(
+            f"{benchmark.title}: give the folder of its videos too; get them from {benchmark.videos_from}"
+        )
+    return load_benchmark(benchmark, split, Path(annotations or videos).expanduser(), videos, missing)
+
+
+def _benchmark_from_hub(source: str, split: str, share: dict):
+    benchmark = BENCHMARKS[source]
+    if split == "train" or split not in benchmark.files:
+        raise CorpusError(
+            f"{benchmark.title}: only its evaluation split is read from the Hub ({benchmark.hub_id}). For '{split}' "
+            f"get the annotations from {benchmark.annotations_from} and the videos from {benchmark.videos_from}, and "
+            "give both folders (annotations=, videos=)"
+        )
+    logger.warning("%s holds %s: do not compare with published numbers", benchmark.hub_id, benchmark.hub_note)
+    return load_hub(benchmark.hub_id, benchmark.hub_split, revision=benchmark.hub_revision, **share)
+
+
+def _share(samples: list[VideoSample], process_index: int, num_processes: int) -> list[VideoSample]:
+    if num_processes > len(samples):
+        raise CorpusError(f"{len(samples)} videos cannot be shared among {num_processes} processes: use fewer")
+    return samples[process_index::num_processes]

@@ -1,0 +1,1 @@
+"""Retrieval metrics of a model on a corpus."""

@@ -1,0 +1,114 @@
+"""A DMAE checkpoint in `mteb`, whose video retrieval tasks it answers with its own late-interaction score.
+
+    import mteb
+    from dmae.training.evaluation.mteb_model import DmaeSearchModel
+
+    tasks = mteb.get_tasks(["MSRVTTT2V", "MSVDT2VRetrieval", "DiDeMoT2VRetrieval", "ActivityNetCaptionsT2VRetrieval"])
+    mteb.evaluate(DmaeSearchModel("your-name/your-model"), tasks)
+
+mteb's splits are not the published protocols (879 of MSR-VTT's 1,000 test videos, one caption a video of MSVD,
+ActivityNet's val2), so its figures stand beside other models of mteb, not beside those of papers.
+"""
+
+import logging
+
+import torch
+from datasets import Video
+
+from dmae.modeling.loading import load_pretrained
+
+from ..corpora.samples import VideoSample
+from .evaluation import encode_texts, encode_videos, similarity_matrix
+
+logger = logging.getLogger(__name__)
+
+
+class DmaeSearchModel:
+    """mteb's `SearchProtocol`: every text of a task is scored with every video, exactly.
+
+    Args:
+        model_name: a DMAE or CLIP checkpoint, folder or Hub id.
+        revision: of the checkpoint on the Hub.
+        device: "cpu", "cuda", …; by default a GPU where there is one.
+        batch_size: videos encoded at once, whatever mteb's own default is. workers: processes that decode.
+        options: further ones of `load_pretrained`. Those that mteb passes to every loader and that mean nothing here
+            (`trust_remote_code`) change nothing: our own code loads the checkpoint.
+    """
+
+    def __init__(
+        self,
+        model_name: str,
+        revision: str | None = None,
+        *,
+        device: str | None = None,
+        batch_size: int = 16,
+        workers: int = 2,
+        **options,
+    ):
+        self.name, self.revision = model_name, revision
+        self.model, self.processor = load_pretrained(
+            model_name, **({"revision": revision} if revision else {}), **options
+        )
+        self.model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
+        self.batch_size, self.workers = batch_size, workers
+        self._corpus = None
+
+    @property
+    def mteb_model_meta(self):
+        from mteb.models import ModelMeta
+
+        name = self.name.strip("/").split("/")[-2:]
+        return ModelMeta.create_empty(
+            {
+                "loader": DmaeSearchModel,
+                "name": "/".join(name if len(name) == 2 else ["local", *name]),
+                "revision": self.revision or "main",
+                "modalities": ["text", "video"],
+                "n_parameters": sum(parameter.numel() for parameter in self.model.parameters()),
+                "embed_dim": self.model.config.projection_dim,
+                "max_tokens": self.processor.max_words,
+                "framework": ["PyTorch"],
+                "model_type": ["late-interaction"],
+                "languages": ["eng-Latn"],
+            }
+        )
+
+    def index(self, corpus, *, encode_kwargs=None, **_) -> None:
+        """Encodes the texts or videos that are searched."""
+        self._corpus = self._encode(corpus, encode_kwargs or {})
+
+    def search(self, queries, *, top_k: int, top_ranked=None, encode_kwargs=None, **_) -> dict[str, dict[str, float]]:
+        """The scores of each query's `top_k` best documents, by query and document id."""
+        kind, ids, features = self._encode(queries, encode_kwargs or {})
+        corpus_kind, corpus_ids, corpus = self._corpus
+        if {kind, corpus_kind} != {"text", "video"}:
+            raise ValueError(f"DMAE compares texts with videos, this task {kind} with {corpus_kind}")
+        text, video = (features, corpus) if kind == "text" else (corpus, features)
+        scores = similarity_matrix(self.model, text, video, progress=False)
+        scores = scores if kind == "text" else scores.t()
+        results = {str(query): {} for query in queries["id"]}  # one that could not be read finds nothing
+        for query, row in zip(ids, scores):
+            if top_ranked is not None:
+                allowed = set(map(str, top_ranked[query]))
+                row = row.masked_fill(torch.tensor([document not in allowed for document in corpus_ids]), -torch.inf)
+            best = row.topk(min(top_k, len(row)))
+            pairs = zip(best.values.tolist(), best.indices.tolist())
+            results[query] = {corpus_ids[at]: score for score, at in pairs if score > -torch.inf}
+        return results
+
+    def _encode(self, dataset, encode_kwargs: dict):
+        """Which of "text" and "video" the dataset holds, the ids of what could be read, and their features."""
+        progress = encode_kwargs.get("show_progress_bar", False)
+        if "video" not in dataset.column_names:
+            if "text" not in dataset.column_names:
+                raise ValueError(f"DMAE reads a column 'text' or 'video', this task has {dataset.column_names}")
+            features = encode_texts(self.model, self.processor, list(dataset["text"]), progress=progress)
+            return "text", [str(name) for name in dataset["id"]], features
+        # Its files as they are: mteb's own decoding needs torchcodec.
+        dataset = dataset.cast_column("video", Video(decode=False))
+        samples = [VideoSample(str(row["id"]), row["video"], ("",)) for row in dataset]
+        sizes = (self.batch_size, self.workers)
+        features, kept, skipped = encode_videos(self.model, self.processor, samples, *sizes, progress)
+        if skipped:
+            logger.warning("%d of %d videos could not be read and are never found", len(skipped), len(samples))
+        return "video", [sample.video_id for sample in kept], features

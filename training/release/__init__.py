@@ -1,0 +1,1 @@
+"""A trained model out to the world: cards, pushing, converting."""

@@ -1,0 +1,142 @@
+"""Towers that know what is where in a picture, from drawn stills: what CLIP brings along, for models of one's own.
+
+Stills with captions of looks alone do not teach place, and then no loss over videos learns motion: the towers would
+have to learn place first, through the frame transformer. So captions name places, the same captions with places
+mirrored are negatives, and a linear head, thrown away afterwards, reads from the embedding of each still the place of
+the one object of each colour.
+"""
+
+import random
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+from tqdm.auto import tqdm
+from transformers import get_cosine_schedule_with_warmup
+
+from dmae.modeling import DmaeModel, DmaeProcessor, dmae_similarity, info_nce_loss
+
+from ..batches.frame_source import Normalizer
+from .captions import SIZE_WORDS
+from .rendering import render
+from .scenes import COLOURS, SHAPES, Scene, sample_scenes
+
+PER_SCENE = 3
+LOW, HIGH = 0.4, 0.6  # between them, in units of the side, a place goes without saying
+NAMED_SHARE = 0.6  # how often a caption says where an object is
+PLACE_WEIGHT = 20.0  # squared errors of places are about a twentieth of the contrastive loss
+COLOUR_NUMBERS = {colour: number for number, colour in enumerate(COLOURS)}
+
+
+class Stills:
+    """Single frames of the scenes of a split, as drawn.
+
+    pixels: uint8 (stills, 3, side, side). places: (stills, colours, 2), the centre of the object of each colour, 0 in
+    the middle of the picture, side = 1. known: bool (stills, colours), whether just one object has the colour.
+    """
+
+    def __init__(self, split: str, count: int, side: int, *, seed: int = 0, per_scene: int = PER_SCENE):
+        rng = random.Random(f"{seed} {split} stills")
+        self.scenes: list[Scene] = []  # of each still
+        pixels, self.centres = [], []
+        for scene in sample_scenes(split, count, rng):
+            frames = render(scene, side)
+            for number in rng.sample(range(len(frames)), per_scene):
+                done = scene.progress(number / (len(frames) - 1))
+                self.scenes.append(scene)
+                self.centres.append([thing.centre(share) for thing, share in zip(scene.things, done)])
+                pixels.append(frames[number].copy())  # a view would keep them all
+        self.pixels = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)
+        self.places = torch.zeros(len(pixels), len(COLOURS), 2)
+        objects = torch.zeros(len(pixels), len(COLOURS))
+        for still, (scene, centres) in enumerate(zip(self.scenes, self.centres)):
+            for thing, centre in zip(scene.things, centres):
+                self.places[still, COLOUR_NUMBERS[thing.colour]] = torch.tensor(centre) - 0.5
+                objects[still, COLOUR_NUMBERS[thing.colour]] += 1
+        self.known = objects == 1
+
+    def __len__(self) -> int:
+        return len(self.scenes)
+
+    def describe(self, still: int, rng: random.Random) -> tuple[str, str]:
+        """A caption of a still, and the same with left and right or up and down exchanged."""
+        parts = []
+        for thing, centre in zip(self.scenes[still].things, self.centres[still]):
+            look = f"a {rng.choice(SIZE_WORDS[thing.size])} {thing.colour} {thing.shape}"
+            parts.append((look, centre if rng.random() < NAMED_SHARE else None))
+        rng.shuffle(parts)
+        axis = rng.randrange(2)
+        right = " and ".join(look + where(centre) for look, centre in parts)
+        return right, " and ".join(look + where(_mirrored(centre, axis)) for look, centre in parts)
+
+
+def vocabulary() -> list[str]:
+    """Texts with every word of the captions, which a tokenizer must not have to spell."""
+    sizes = [word for words in SIZE_WORDS.values() for word in words]
+    return [" ".join((*sizes, *COLOURS, *SHAPES)), "a up down to the left and to the right"]
+
+
+def where(centre: tuple[float, float] | None) -> str:
+    """The words for a place, such as " up to the left"; none for None and for the middle."""
+    if centre is None:
+        return ""
+    x, y = centre
+    return " up" * (y < LOW) + " down" * (y > HIGH) + " to the left" * (x < LOW) + " to the right" * (x > HIGH)
+
+
+def _mirrored(centre: tuple[float, float] | None, axis: int) -> tuple[float, float] | None:
+    if centre is None:
+        return None
+    x, y = centre
+    return (x, 1 - y) if axis else (1 - x, y)
+
+
+def train_towers(
+    model: DmaeModel,
+    processor: DmaeProcessor,
+    steps: int,
+    *,
+    scenes: int = 6000,
+    batch_size: int = 64,
+    learning_rate: float = 1e-3,
+    seed: int = 0,
+    progress: bool = True,
+) -> None:
+    """Trains the towers and their projections, nothing else, on stills of the synthetic corpus's training scenes."""
+    torch.manual_seed(seed)
+    rng = random.Random(seed)
+    stills = Stills("train", scenes, processor.video_processor.crop_size["height"], seed=seed)
+    normalize = Normalizer(processor.video_processor)
+    head = nn.Linear(model.config.projection_dim, 2 * len(COLOURS))
+    log_scale = nn.Parameter(torch.tensor(20.0).log())
+    towers = (model.text_model, model.vision_model, model.text_projection, model.visual_projection)
+    parameters = [*(p for tower in towers for p in tower.parameters()), *head.parameters(), log_scale]
+    optimizer = torch.optim.AdamW(parameters, lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.05, fused=True)
+    scheduler = get_cosine_schedule_with_warmup(optimizer, steps // 10, steps)
+    model.train()
+    for _ in tqdm(range(steps), desc="Training the towers on stills", unit="step", disable=not progress):
+        chosen = rng.sample(range(len(stills)), batch_size)
+        captions, wrong = zip(*(stills.describe(still, rng) for still in chosen))
+        wrong = [other for right, other in zip(captions, wrong) if other != right]
+        text = model.get_text_features(**processor(text=[*captions, *wrong], return_tensors="pt"))
+        frames = embed_stills(model, normalize(stills.pixels[chosen, None]))
+        similarity = dmae_similarity(*text, frames, torch.ones(frames.shape[:2]))
+        error = F.mse_loss(head(frames[:, 0]).unflatten(1, (-1, 2)), stills.places[chosen], reduction="none")
+        known = stills.known[chosen]
+        loss = info_nce_loss(
+            similarity[:batch_size], log_scale.exp().clamp(max=100), wrong_texts=similarity[batch_size:]
+        )
+        loss = loss + PLACE_WEIGHT * error[known].mean()
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        scheduler.step()
+    model.eval()
+
+
+def embed_stills(model: DmaeModel, pixels: torch.Tensor) -> torch.Tensor:
+    """Unit embeddings (B, 1, D) of normalised stills (B, 1, 3, H, W), without what a frame transformer adds."""
+    pooled = model.vision_model(pixel_values=pixels.flatten(0, 1)).pooler_output
+    return F.normalize(model.visual_projection(pooled), dim=-1)[:, None]

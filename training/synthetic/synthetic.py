@@ -1,0 +1,179 @@
+"""The synthetic diagnostic corpus on disk: real mp4 files with captions and hard negatives (`dmae synthetic`).
+
+DEST/spec.json                     what the corpus was made with
+DEST/{train,test}/000001.mp4       H.264, two objects that move
+DEST/{train,test}/captions.jsonl   a line a video: video, captions, hard_negatives, attributes
+"""
+
+import argparse
+import json
+import os
+import random
+import signal
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+from .captions import describe
+from .rendering import render, write_video
+from .scenes import Scene, sample_scenes
+
+SPLITS = ("train", "test")
+CAPTIONS = "captions.jsonl"
+SPEC, UNFINISHED = "spec.json", ".unfinished.json"
+FORMAT = 1  # raise it when the same spec would no longer give the same corpus
+
+
+def write_corpus(
+    destination: str | os.PathLike,
+    *,
+    num_train: int = 3000,
+    num_test: int = 500,
+    seed: int = 0,
+    size: int = 64,
+    captions_per_train_video: int = 5,
+    captions_per_test_video: int = 1,
+    workers: int | None = None,
+    progress: bool = True,
+) -> Path:
+    """Writes the corpus, or the part of it that an interrupted call left unwritten.
+
+    The same arguments give the same bytes. A second call with them writes nothing.
+
+    Args:
+        num_train, num_test: videos; no pair of objects (by colour and shape) is in both splits, and no two test
+            videos fit the same caption.
+        size: side of the square pictures in pixels, even, at least 32.
+        workers: processes that draw and encode; all cores by default.
+
+    Returns:
+        The folder, as a path.
+
+    Raises:
+        ValueError: an argument is out of range, or the folder holds something else.
+    """
+    spec = {
+        "format": FORMAT,
+        "seed": seed,
+        "size": size,
+        "num_train": num_train,
+        "num_test": num_test,
+        "captions_per_train_video": captions_per_train_video,
+        "captions_per_test_video": captions_per_test_video,
+    }
+    _check(spec)
+    rows = {split: list(_rows(split, spec)) for split in SPLITS}
+    root = Path(destination).expanduser()
+    _claim(root, spec)
+    missing = [
+        (scene, size, path)
+        for split in SPLITS
+        for scene, row in rows[split]
+        if not (path := root / split / row["video"]).exists()
+    ]
+    for split in SPLITS:
+        (root / split).mkdir(exist_ok=True)
+    _write_videos(missing, workers or os.cpu_count() or 1, progress)
+    for split in SPLITS:
+        lines = "".join(json.dumps(row) + "\n" for _, row in rows[split])
+        _write_text(root / split / CAPTIONS, lines)
+    if (root / UNFINISHED).is_file():
+        os.replace(root / UNFINISHED, root / SPEC)
+    return root
+
+
+def _check(spec: dict) -> None:
+    for name, value in spec.items():
+        if name not in ("seed", "size") and value < 1:
+            raise ValueError(f"{name} must be at least 1, not {value}")
+    if spec["size"] < 32 or spec["size"] % 2:
+        raise ValueError(f"size must be an even number of pixels, at least 32, not {spec['size']}")
+
+
+def _claim(root: Path, spec: dict) -> None:
+    """Makes the folder this corpus' own, or refuses one with anything else in it."""
+    for name in (SPEC, UNFINISHED):
+        if (root / name).is_file():
+            if _read_json(root / name) != spec:
+                raise ValueError(f"{root} holds a corpus of another spec ({name}): delete it or name another folder")
+            return
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise ValueError(f"{root} is there and is not a synthetic corpus: name a new or empty folder")
+    root.mkdir(parents=True, exist_ok=True)
+    _write_text(root / UNFINISHED, json.dumps(spec, indent=2) + "\n")
+
+
+def _read_json(path: Path):
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return None
+
+
+def _rows(split: str, spec: dict) -> Iterator[tuple[Scene, dict]]:
+    scenes = random.Random(f"{spec['seed']} {split} scenes")
+    words = random.Random(f"{spec['seed']} {split} words")
+    for number, scene in enumerate(sample_scenes(split, spec[f"num_{split}"], scenes), 1):
+        text = describe(scene, spec[f"captions_per_{split}_video"], words)
+        yield scene, {"video": f"{number:06d}.mp4", **text}
+
+
+def _write_videos(jobs: list[tuple[Scene, int, Path]], workers: int, progress: bool) -> None:
+    with tqdm(total=len(jobs), desc="Writing videos", unit="video", disable=not progress or not jobs) as bar:
+        for _ in _write_all(jobs, min(workers, len(jobs))):
+            bar.update()
+
+
+def _write_all(jobs: list, workers: int) -> Iterable[None]:
+    if workers <= 1:
+        yield from map(_write_one, jobs)
+        return
+    # Spawned, not forked: the caller may hold threads (torch, a decoder), and a fork would copy their locks.
+    # Ctrl-C is the caller's to answer.
+    quiet = (signal.SIGINT, signal.SIG_IGN)
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=signal.signal, initargs=quiet)
+    try:
+        yield from pool.map(_write_one, jobs, chunksize=16)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _write_one(job: tuple[Scene, int, Path]) -> None:
+    scene, size, path = job
+    write_video(path, render(scene, size))
+
+
+def _write_text(path: Path, text: str) -> None:
+    """Replaces the file at once, and only where the text differs."""
+    if path.is_file() and path.read_text(encoding="utf-8") == text:
+        return
+    partial = path.with_name(f".{path.name}.part")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("destination", metavar="DEST", help="a new or empty folder")
+    parser.add_argument("--train", type=int, default=3000, metavar="N", help="training videos (default: %(default)s)")
+    parser.add_argument("--test", type=int, default=500, metavar="N", help="test videos (default: %(default)s)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="the same seed gives the same bytes (default: %(default)s)"
+    )
+    parser.add_argument("--size", type=int, default=64, help="side of the pictures in pixels (default: %(default)s)")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes (default: all cores)")
+
+
+def run(args: argparse.Namespace) -> int:
+    root = write_corpus(
+        args.destination,
+        num_train=args.train,
+        num_test=args.test,
+        seed=args.seed,
+        size=args.size,
+        workers=args.workers,
+    )
+    print(f"{root}: {args.train} training and {args.test} test videos")
+    return 0
