@@ -8,7 +8,12 @@ from places import ROOT
 
 from dmae.cli import COMMANDS
 
-DOCUMENTS = ["README.md", "model_card.md", "docs/scaling.md", "space/README.md"]
+DOCUMENTS = [
+    "README.md",
+    "model_card.md",
+    "space/README.md",
+    *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")),
+]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

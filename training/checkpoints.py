@@ -8,20 +8,10 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
-from .config import TrainConfig
+from .config import TrainConfig, keys_with
 
 STATE_FILE = "run_state.json"
 PREFIX, UNFINISHED = "checkpoint-", ".unfinished-"
-
-# What may differ between a checkpoint and the run that continues it: where and how fast it runs and what it reports.
-FREE_KEYS = frozenset(
-    [
-        *("output_dir", "resume", "checkpoint_every", "keep_checkpoints", "log_every", "trackers", "progress"),
-        *("eval_every", "eval_split", "eval_dataset", "eval_batch_size", "push_to_hub", "hub_model_id", "hub_private"),
-        *("num_workers", "cache_frames", "micro_batch_size", "videos", "annotations", "gradient_checkpointing"),
-        *("compile", "cpu", "deterministic", "attn_implementation"),
-    ]
-)
 
 
 class CheckpointError(ValueError):
@@ -143,10 +133,12 @@ class CheckpointStore:
 
     def _refuse_other_config(self, checkpoint: Path, theirs: dict) -> None:
         ours = json.loads(json.dumps(self.config.to_dict()))
+        theirs = {**TrainConfig().to_dict(), **theirs}  # a key that is younger than the checkpoint had its default
+        free = keys_with("resumable")
         differing = [
-            f"{key}={theirs.get(key)!r} there, {value!r} here"
+            f"{key}={theirs[key]!r} there, {value!r} here"
             for key, value in ours.items()
-            if key not in FREE_KEYS and theirs.get(key) != value
+            if key not in free and theirs[key] != value
         ]
         if differing:
             raise CheckpointError(

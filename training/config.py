@@ -6,21 +6,12 @@ import os
 import re
 import types
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
-RANGES = {
-    **dict.fromkeys(("epochs", "gradient_accumulation_steps", "micro_batch_size", "max_steps"), (1, math.inf)),
-    **dict.fromkeys(("log_every", "keep_checkpoints", "eval_batch_size", "num_frames"), (1, math.inf)),
-    **dict.fromkeys(("checkpoint_every", "num_workers", "shuffle_buffer", "seed", "caption_edits"), (0, math.inf)),
-    **dict.fromkeys(("clip_learning_rate", "learning_rate", "weight_decay", "max_grad_norm"), (0, math.inf)),
-    "eval_every": (-1, math.inf),
-    "warmup_ratio": (0, 1),
-    "max_words": (3, math.inf),  # the start and the end of a text are two
-}
 METRIC = re.compile(r"(t2v|v2t)_(R@1|R@5|R@10|MdR|MnR)|hard_negative_accuracy(/.+)?")
 
 
@@ -28,80 +19,153 @@ class ConfigError(ValueError):
     """A configuration that cannot be used: one line that names the key and the remedy."""
 
 
+def key(
+    default: Any,
+    help: str,
+    *,
+    section: str | None = None,
+    least: float = -math.inf,
+    most: float = math.inf,
+    resumable: bool = False,
+    path: bool = False,
+) -> Any:
+    """A key of the configuration with all that is known of it.
+
+    Args:
+        help: what it means, as `dmae train --help` and docs/configuration.md print it.
+        section: the heading of this key and those that follow it, up to the next heading.
+        least, most: the bounds of a number, both allowed.
+        resumable: a run that continues from a checkpoint may have another value: it says where and how fast the run
+            goes and what it reports, not what is learned.
+        path: it may name a place on this machine, which no published file tells.
+    """
+    about = {"help": help, "section": section, "least": least, "most": most, "resumable": resumable, "path": path}
+    if isinstance(default, dict | list):
+        return field(default_factory=default.copy, metadata=about)
+    return field(default=default, metadata=about)
+
+
 @dataclass
 class TrainConfig:
-    """Everything that makes a run; the defaults are the paper's recipe (section 4.1).
+    """Everything that makes a run; the defaults are the paper's recipe (section 4.1)."""
 
-    The model is one of `model`, `clip` or `model_config`.
-    """
+    model: str | None = key(None, "a DMAE checkpoint with its processor: folder or Hub id", path=True, section="Model")
+    clip: str | None = key(None, "a CLIP checkpoint to start from: folder or Hub id", path=True)
+    model_config: dict | None = key(None, "fields of DmaeConfig: start from random weights; needs tokenizer")
+    tokenizer: str | None = key(None, "of model_config: folder or Hub id; a checkpoint brings its own", path=True)
+    model_options: dict = key({}, "fields of DmaeConfig that differ from the checkpoint's")
 
-    # Model
-    model: str | None = None  # a DMAE checkpoint with its processor: folder or Hub id
-    clip: str | None = None  # a CLIP checkpoint to start from: folder or Hub id
-    model_config: dict | None = None  # fields of DmaeConfig: start from random weights; needs `tokenizer`
-    tokenizer: str | None = None  # of `model_config`: folder or Hub id; a checkpoint brings its own
-    model_options: dict = field(default_factory=dict)  # fields of DmaeConfig that differ from the checkpoint's
-    # Data
-    dataset: str = ""  # msrvtt, msvd, didemo, activitynet, a folder, or a Hub id
-    videos: str | None = None  # the folder of the videos, where they do not lie beside their table
-    annotations: str | None = None  # the folder of a benchmark's annotation files
-    train_split: str = "train"
-    eval_split: str | None = "test"  # null: no evaluation
-    eval_dataset: str | None = None  # another source of the evaluation split
-    missing: Literal["error", "skip"] = "error"  # what to do with captions whose video file is not there
-    streaming: bool = False  # read a Hub dataset while it downloads; needs max_steps
-    shuffle_buffer: int = 100  # videos among which a stream is shuffled
-    # Input
-    num_frames: int | None = None  # null: as the processor has it
-    max_words: int | None = None  # null: as the processor has it
-    sampling: Literal["midpoints", "per_second"] | None = None  # null: as the processor has it
-    cache_frames: str = "none"  # "memory": decode each video once and keep its frames; or a folder of `dmae frames`
-    random_frames: bool = False  # draw each segment's frame at random among those of the folder of `dmae frames`
-    num_workers: int = 4  # decoding processes of each training process
-    drop_last: bool = False  # leave out an epoch's last batch where it is smaller
-    epoch_over: Literal["captions", "videos"] = "captions"  # an epoch shows every caption, or every video once
-    word_dropping: bool = True  # the method's random dropping of uninformative words
-    caption_edits: int = 0  # beyond the paper: wrong copies of each caption, further negatives of the videos
-    # Optimisation
-    epochs: int = 5
-    max_steps: int | None = None  # optimizer steps, instead of epochs
-    batch_size: int = 128  # of all processes together: what the contrastive loss sees
-    micro_batch_size: int | None = None  # per process: cache features and recompute in pieces of this size
-    gradient_accumulation_steps: int = 1
-    clip_learning_rate: float = 1e-7
-    learning_rate: float = 1e-4  # of the new modules
-    weight_decay: float = 0.2
-    adam_beta1: float = 0.9
-    adam_beta2: float = 0.98
-    adam_epsilon: float = 1e-6
-    warmup_ratio: float = 0.1
-    max_grad_norm: float = 1.0
-    freeze_clip: bool = False
-    # Execution
-    mixed_precision: Literal["no", "fp16", "bf16"] | None = None  # null: as `accelerate launch` says
-    gradient_checkpointing: bool = False
-    attn_implementation: str | None = None
-    compile: bool = False
-    seed: int = 42
-    deterministic: bool = False
-    cpu: bool = False
-    # Output
-    output_dir: str = "runs/dmae"
-    resume: str | None = "auto"  # "auto": the newest checkpoint of output_dir, if any; null: none; or a folder
-    checkpoint_every: int = 500  # optimizer steps; 0: each epoch; besides when interrupted and at the end
-    keep_checkpoints: int = 2
-    eval_every: int = 0  # optimizer steps; 0: at the end of each epoch; -1: only at the end
-    eval_batch_size: int = 64
-    best_metric: str = "t2v_R@1"
-    log_every: int = 10
-    trackers: list[str] = field(default_factory=list)  # tensorboard, wandb, … through Accelerate
-    progress: bool = True
-    push_to_hub: bool = False
-    hub_model_id: str | None = None
-    hub_private: bool = False
+    dataset: str = key("", "msrvtt, msvd, didemo, activitynet, a folder, or a Hub id", path=True, section="Data")
+    videos: str | None = key(
+        None, "the folder of the videos, where they do not lie beside their table", path=True, resumable=True
+    )
+    annotations: str | None = key(None, "the folder of a benchmark's annotation files", path=True, resumable=True)
+    train_split: str = key("train", "the split to train on")
+    eval_split: str | None = key("test", "the split to measure on; null: no evaluation", resumable=True)
+    eval_dataset: str | None = key(None, "another source of the evaluation split", path=True, resumable=True)
+    missing: Literal["error", "skip"] = key("error", "what to do with captions whose video file is not there")
+    streaming: bool = key(False, "read a Hub dataset while it downloads; needs max_steps")
+    shuffle_buffer: int = key(100, "videos among which a stream is shuffled", least=0)
+
+    num_frames: int | None = key(None, "frames per video; null: as the processor has it", least=1, section="Input")
+    max_words: int | None = key(
+        None, "tokens per text, its start and end included; null: as the processor has it", least=3
+    )
+    sampling: Literal["midpoints", "per_second"] | None = key(
+        None, "which frames: the middles of equal segments, or one per second; null: as the processor has it"
+    )
+    cache_frames: str = key(
+        "none",
+        "none: decode at each use; memory: decode each video once and keep its frames; or a folder of `dmae frames`",
+        path=True,
+        resumable=True,
+    )
+    random_frames: bool = key(False, "draw each segment's frame at random among those of the folder of `dmae frames`")
+    num_workers: int = key(4, "decoding processes of each training process", least=0, resumable=True)
+    drop_last: bool = key(False, "leave out an epoch's last batch where it is smaller")
+    epoch_over: Literal["captions", "videos"] = key(
+        "captions", "an epoch shows every caption, or every video once with one of its captions"
+    )
+    word_dropping: bool = key(True, "the method's random dropping of uninformative words")
+    caption_edits: int = key(
+        0, "beyond the paper: wrong copies of each caption, further negatives of the videos", least=0
+    )
+
+    epochs: int = key(5, "passes over the data", least=1, section="Optimisation")
+    max_steps: int | None = key(None, "optimizer steps, instead of epochs", least=1)
+    batch_size: int = key(
+        128, "pairs of all processes together, each compared with the others by the contrastive loss", least=2
+    )
+    micro_batch_size: int | None = key(
+        None,
+        "per process: cache features and recompute in pieces of this size (less memory, the same loss)",
+        least=1,
+        resumable=True,
+    )
+    gradient_accumulation_steps: int = key(1, "batches per optimizer step", least=1)
+    clip_learning_rate: float = key(1e-7, "of CLIP's towers", least=0)
+    learning_rate: float = key(1e-4, "of the new modules", least=0)
+    weight_decay: float = key(0.2, "of the matrices; none on biases, norms and scales", least=0)
+    adam_beta1: float = key(0.9, "decay of Adam's mean of gradients", least=0, most=1)
+    adam_beta2: float = key(0.98, "decay of Adam's mean of squared gradients", least=0, most=1)
+    adam_epsilon: float = key(1e-6, "added to the denominator of Adam's step", least=0)
+    warmup_ratio: float = key(0.1, "share of the steps in which the learning rates rise from 0", least=0, most=1)
+    max_grad_norm: float = key(1.0, "a longer gradient is shortened to this", least=0)
+    freeze_clip: bool = key(False, "train the new modules only")
+
+    mixed_precision: Literal["no", "fp16", "bf16"] | None = key(
+        None, "null: as `accelerate launch` says", section="Execution"
+    )
+    gradient_checkpointing: bool = key(
+        False, "recompute the towers' activations in the backward pass: less memory, more time", resumable=True
+    )
+    attn_implementation: str | None = key(
+        None, "attention as transformers names it: sdpa, eager, …; null: its own choice", resumable=True
+    )
+    compile: bool = key(False, "torch.compile the model", resumable=True)
+    seed: int = key(42, "of weights, order, dropping and frames", least=0)
+    deterministic: bool = key(False, "only operations whose result is always the same, slower", resumable=True)
+    cpu: bool = key(False, "stay on the CPU where there is a GPU", resumable=True)
+
+    output_dir: str = key(
+        "runs/dmae",
+        "the folder of the model, its checkpoints and metrics",
+        path=True,
+        resumable=True,
+        section="Output",
+    )
+    resume: str | None = key(
+        "auto",
+        "auto: continue from the newest checkpoint of output_dir, if any; null: start anew; or a checkpoint's folder",
+        path=True,
+        resumable=True,
+    )
+    checkpoint_every: int = key(
+        500, "optimizer steps; 0: each epoch; besides when interrupted and at the end", least=0, resumable=True
+    )
+    keep_checkpoints: int = key(2, "how many of the newest stay", least=1, resumable=True)
+    eval_every: int = key(
+        0, "optimizer steps; 0: at the end of each epoch; -1: only at the end", least=-1, resumable=True
+    )
+    eval_batch_size: int = key(64, "videos, or texts, encoded at a time", least=1, resumable=True)
+    best_metric: str = key(
+        "t2v_R@1",
+        "what decides which model is kept: t2v_ or v2t_ before R@1, R@5, R@10, MdR or MnR, or hard_negative_accuracy",
+    )
+    log_every: int = key(10, "optimizer steps per record of metrics.jsonl", least=1, resumable=True)
+    trackers: list[str] = key([], "tensorboard, wandb, … through Accelerate", resumable=True)
+    progress: bool = key(True, "show a progress bar", resumable=True)
+    push_to_hub: bool = key(False, "publish the finished model; needs hub_model_id", resumable=True)
+    hub_model_id: str | None = key(None, "owner/name of the published model", resumable=True)
+    hub_private: bool = key(False, "only the owner sees the published model", resumable=True)
 
     def to_dict(self) -> dict:
         return asdict(self)
+
+    def changes(self) -> dict:
+        """What differs from the defaults."""
+        defaults = TrainConfig().to_dict()
+        return {name: value for name, value in self.to_dict().items() if value != defaults[name]}
 
     def check(self) -> None:
         """Raises ConfigError for values that cannot work together, before anything slow begins."""
@@ -115,13 +179,11 @@ class TrainConfig:
             raise ConfigError("tokenizer goes with model_config: a checkpoint (model=, clip=) brings its own")
         if not self.dataset:
             raise ConfigError("dataset is missing: a folder, a Hub id, msrvtt, msvd, didemo or activitynet")
-        if self.batch_size < 2:
-            raise ConfigError(f"batch_size={self.batch_size}: a contrastive loss needs at least 2 pairs to compare")
-        for name, (least, most) in RANGES.items():
-            value = getattr(self, name)
-            if value is not None and not least <= value <= most:
+        for item in fields(self):
+            value, least, most = getattr(self, item.name), item.metadata["least"], item.metadata["most"]
+            if isinstance(value, int | float) and not least <= value <= most:
                 limits = f"at least {least}" if most == math.inf else f"from {least} to {most}"
-                raise ConfigError(f"{name}={value} must be {limits}")
+                raise ConfigError(f"{item.name}={value} must be {limits} ({item.metadata['help']})")
         if not METRIC.fullmatch(self.best_metric):
             raise ConfigError(
                 f"best_metric={self.best_metric} is not measured: it must be t2v_ or v2t_ before R@1, R@5, R@10, MdR "
@@ -133,6 +195,17 @@ class TrainConfig:
             raise ConfigError("random_frames=true needs cache_frames=<folder that `dmae frames` wrote>")
         if self.push_to_hub and not self.hub_model_id:
             raise ConfigError("push_to_hub=true needs hub_model_id=<owner/name>")
+
+
+def keys_with(property_name: str) -> list[str]:
+    """The keys of which something holds: "resumable" or "path"."""
+    return [item.name for item in fields(TrainConfig) if item.metadata[property_name]]
+
+
+def value_type(hint) -> Any:
+    """The type of a key's values where they are not null."""
+    options = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    return next(option for option in options if option is not type(None))
 
 
 def load_config(path: str | Path | None = None, overrides: Iterable[str] = ()) -> TrainConfig:
@@ -164,9 +237,7 @@ def config_from_dict(values: dict) -> TrainConfig:
 
 def save_config(config: TrainConfig, path: Path) -> None:
     """Writes what differs from the defaults, readable by `load_config`."""
-    defaults = TrainConfig().to_dict()
-    values = {key: value for key, value in config.to_dict().items() if value != defaults[key]}
-    path.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    path.write_text(yaml.safe_dump(config.changes(), sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
 def _read(path: Path, extended: tuple[Path, ...] = ()) -> dict:
@@ -208,10 +279,9 @@ def _assign(values: dict, key: str, value) -> None:
 
 def _convert(key: str, value, hint):
     """`value` as the type `hint`. Numbers may be texts: YAML 1.1 reads 1e-7 (without a point) as one."""
-    options = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
-    if value is None and type(None) in options:
+    if value is None and type(None) in get_args(hint):
         return None
-    wanted = next(option for option in options if option is not type(None))
+    wanted = value_type(hint)
     if get_origin(wanted) is Literal:
         # YAML 1.1 reads a bare `no` as false.
         value = "no" if value is False and "no" in get_args(wanted) else value

@@ -7,6 +7,7 @@ import sys
 from accelerate import PartialState
 
 from .config import load_config
+from .config_help import terminal_help
 from .loop import train
 
 
@@ -14,6 +15,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "settings", nargs="*", metavar="CONFIG|key=value", help="a YAML file, if any, then key=value that override it"
     )
+    parser.epilog = f"The keys, also in docs/configuration.md:\n\n{terminal_help()}\n\n{parser.epilog}"
 
 
 def run(args: argparse.Namespace) -> int:

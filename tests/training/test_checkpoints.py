@@ -11,10 +11,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from accelerate import Accelerator
 from training_parts import loss_curve, save_tiny_model, write_corpus
 
 from dmae.training import checkpoints, loop
-from dmae.training.checkpoints import CheckpointError
+from dmae.training.checkpoints import CheckpointError, CheckpointStore
 from dmae.training.config import TrainConfig, save_config
 from dmae.training.loop import TrainingError, train
 from dmae.training.tracking import read_metrics
@@ -67,14 +68,15 @@ def uninterrupted(start, tmp_path_factory):
 # What a terminal does, at a step that does not depend on how busy the machine is.
 CTRL_C_IN_STEP_3 = """
 import os, signal, sys
-from dmae.training import loop, train
+from dmae.cli import main
+from dmae.training import loop
 step = loop.Trainer._step
 def press(trainer, group):
     if trainer.position.step == 2:
         os.kill(os.getpid(), signal.SIGINT)
     return step(trainer, group)
 loop.Trainer._step = press
-sys.exit(train.main())
+sys.exit(main(["train", sys.argv[1]]))
 """
 
 
@@ -216,6 +218,19 @@ def test_another_configuration_is_refused_by_name_before_anything_is_loaded(star
     with pytest.raises(CheckpointError, match="batch_size=5 there, 6 here") as error:
         train(config_of(start, uninterrupted, batch_size=6, num_workers=1))
     assert "\n" not in str(error.value)
+
+
+def test_a_key_that_is_younger_than_the_checkpoint_had_its_default(start, uninterrupted, tmp_path):
+    old = tmp_path / "checkpoint-00000020"
+    shutil.copytree(uninterrupted / "checkpoints" / old.name, old)
+    state = json.loads((old / "run_state.json").read_text())
+    del state["config"]["caption_edits"]
+    (old / "run_state.json").write_text(json.dumps(state))
+    store = CheckpointStore(Accelerator(cpu=True), config_of(start, uninterrupted))
+    assert store.find(str(old)) == old
+    changed = CheckpointStore(Accelerator(cpu=True), config_of(start, uninterrupted, caption_edits=1))
+    with pytest.raises(CheckpointError, match="caption_edits=0 there, 1 here"):
+        changed.find(str(old))
 
 
 def test_a_named_checkpoint_must_be_one(start, tmp_path):

@@ -1,11 +1,15 @@
+import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import yaml
 from places import ROOT
 
+from dmae.cli import main
 from dmae.modeling import DmaeConfig
-from dmae.training.config import ConfigError, TrainConfig, config_from_dict, load_config, save_config
+from dmae.training.config import ConfigError, TrainConfig, config_from_dict, keys_with, load_config, save_config
+from dmae.training.config_help import page, terminal_help
 
 RECIPES = ROOT / "training" / "configs"
 
@@ -74,7 +78,7 @@ def test_missing_file(tmp_path):
         ({"dataset": "d", "model": "m", "clip": "c"}, "exactly one of model="),
         ({"dataset": "d", "model_config": {}}, "give tokenizer="),
         ({"model": "m"}, "dataset is missing"),
-        ({"model": "m", "dataset": "d", "batch_size": 1}, "at least 2 pairs"),
+        ({"model": "m", "dataset": "d", "batch_size": 1}, r"batch_size=1 must be at least 2 \(pairs"),
         ({"model": "m", "dataset": "d", "streaming": True}, "needs max_steps"),
         ({"model": "m", "dataset": "d", "push_to_hub": True}, "needs hub_model_id"),
         ({"model": "m", "dataset": "d", "epochs": 0}, "epochs=0"),
@@ -82,6 +86,7 @@ def test_missing_file(tmp_path):
         ({"model": "m", "dataset": "d", "tokenizer": "t"}, "tokenizer goes with model_config"),
         ({"model": "m", "dataset": "d", "keep_checkpoints": 0}, "keep_checkpoints=0 must be at least 1"),
         ({"model": "m", "dataset": "d", "checkpoint_every": -1}, "checkpoint_every=-1 must be at least 0"),
+        ({"model": "m", "dataset": "d", "learning_rate": float("nan")}, "learning_rate=nan must be at least 0"),
         ({"model": "m", "dataset": "d", "warmup_ratio": 10}, r"warmup_ratio=10.0 must be from 0 to 1"),
         ({"model": "m", "dataset": "d", "best_metric": "R@1"}, "best_metric=R@1 is not measured: it must be t2v_"),
     ],
@@ -155,3 +160,29 @@ def test_a_file_that_extends_another_says_only_what_differs(tmp_path):
     (tmp_path / "base.yaml").unlink()
     with pytest.raises(ConfigError, match=r"base\.yaml does not exist"):
         load_config(tmp_path / "mine.yaml")
+
+
+def test_the_page_of_the_keys_is_current():
+    written = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    assert written == page(), "renew it: python -m dmae.training.config_help > docs/configuration.md"
+
+
+def test_every_key_says_what_it_means():
+    told = terminal_help()
+    for item in fields(TrainConfig):
+        assert item.metadata["help"], item.name
+        assert re.search(rf"^  {item.name}\b", told, re.M), item.name
+
+
+def test_the_help_of_train_lists_the_keys(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["train", "--help"])
+    printed = capsys.readouterr().out
+    assert ended.value.code == 0
+    assert "batch_size=128" in printed and "example: dmae train" in printed
+
+
+def test_every_key_that_names_a_place_of_this_machine_is_known_as_one():
+    assert {"model", "dataset", "videos", "annotations", "cache_frames", "output_dir", "resume"} <= set(
+        keys_with("path")
+    )

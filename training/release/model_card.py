@@ -15,13 +15,12 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from dmae.modeling import DmaeConfig
 
-from ..config import TrainConfig
-from ..corpora.loading import REPO_ID
+from ..config import TrainConfig, keys_with
 from ..corpora.benchmarks import BENCHMARKS
+from ..corpora.loading import REPO_ID
 from ..tracking import PLOT_FILE
 
 REPO_PLACEHOLDER = "YOUR_NAME/YOUR_MODEL"
-PATHS = ("model", "clip", "tokenizer", "dataset", "eval_dataset", "videos", "annotations", "output_dir", "resume")
 PACKAGES = ("dmae-video-search", "torch", "transformers", "accelerate", "datasets", "huggingface_hub", "av")
 DIRECTIONS = {"t2v": "text to video", "v2t": "video to text"}
 COLUMNS = ("R@1", "R@5", "R@10", "MdR", "MnR")
@@ -97,9 +96,8 @@ def public_name(source: str) -> str:
 
 def public_settings(config: TrainConfig) -> dict:
     """What differs from the defaults, with names in place of this machine's paths."""
-    defaults = TrainConfig().to_dict()
-    values = {name: value for name, value in config.to_dict().items() if value != defaults[name]}
-    for name in PATHS:
+    values = config.changes()
+    for name in keys_with("path"):
         if values.get(name):
             values[name] = public_name(values[name])
     return values

@@ -82,7 +82,11 @@ def model_dir(tmp_path_factory):
 @pytest.fixture
 def run():
     config = TrainConfig(
-        clip="openai/clip-vit-base-patch32", dataset="mteb/MSR-VTT", epochs=3, output_dir="/home/me/x"
+        clip="openai/clip-vit-base-patch32",
+        dataset="mteb/MSR-VTT",
+        epochs=3,
+        output_dir="/home/me/x",
+        cache_frames="/home/me/frames",
     )
     return TrainingRun(config, METRICS, steps=120, seconds=61.4, processes=8)
 
