@@ -2,6 +2,12 @@
 
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared"
 CLIPS = SHARED / "clips"
+ANNOTATIONS = SHARED / "annotations"
+needs_annotations = pytest.mark.skipif(
+    not ANNOTATIONS.is_dir(), reason=f"no published annotation files in {ANNOTATIONS}"
+)

@@ -1,10 +1,9 @@
-"""Random dropping of uninformative words in training (method.md, DMAE 3).
+"""Random dropping of uninformative words in training (method.md, DMAE 3), by the rule of the authors' release.
 
-A video's captions together are one document. Words are weighed by TF-IDF over all documents (smoothed, unit norm, as
-in scikit-learn); a caption may lose some of its video's least telling words, at most half of its own.
+A video's captions together give weights to its words. The release has them from jieba, whose table knows no English
+word: every one has the median inverse document frequency, so a weight is a word's share of the text times that number.
 """
 
-import math
 import random
 import re
 from collections import Counter
@@ -14,6 +13,15 @@ MAX_DROPPABLE = 5
 WEIGHT_LIMIT = 0.1
 
 WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+# Of jieba 0.42.1: the words that its extractor leaves out, how many it gives, and the median of its table.
+STOP_WORDS = frozenset(
+    [
+        *("all", "an", "and", "are", "as", "at", "be", "by", "can", "for", "from", "has", "have", "if", "in", "is"),
+        *("it", "not", "of", "on", "one", "or", "that", "the", "then", "this", "to", "we", "which", "with", "you"),
+    ]
+)
+MOST_KEYWORDS = 200
+MEDIAN_IDF = 11.9547675029
 
 
 class WordDropper:
@@ -21,8 +29,8 @@ class WordDropper:
 
     Args:
         captions: of each video, its captions.
-        max_droppable: how many of a video's words may ever be dropped, the least telling first.
-        weight_limit: only words of a lower TF-IDF weight are.
+        max_droppable: how many of a caption's words may go, those that weigh least first.
+        weight_limit: only words that weigh less may.
     """
 
     def __init__(
@@ -32,33 +40,37 @@ class WordDropper:
         max_droppable: int = MAX_DROPPABLE,
         weight_limit: float = WEIGHT_LIMIT,
     ):
-        counts = [Counter(word for caption in texts for word in words_of(caption)) for texts in captions]
-        frequency = Counter(word for count in counts for word in count)
-        self.idf = {word: math.log((1 + len(counts)) / (1 + seen)) + 1 for word, seen in frequency.items()}
-        self.droppable = [self._least_telling(count, max_droppable, weight_limit) for count in counts]
+        self.weights = [keyword_weights(texts) for texts in captions]
+        self.max_droppable, self.weight_limit = max_droppable, weight_limit
 
     def drop(self, video: int, caption: str, rng: random.Random) -> str:
-        """`caption` of video number `video` without a random selection of its droppable words, at most half of all."""
-        matches = list(WORD.finditer(caption))
-        candidates = [match for match in matches if match.group().lower() in self.droppable[video]]
-        most = min(len(candidates), len(matches) // 2)
-        dropped = rng.sample(candidates, rng.randint(0, most))
-        for match in sorted(dropped, key=re.Match.start, reverse=True):
-            caption = caption[: match.start()] + caption[match.end() :]
-        return " ".join(caption.split())
+        """`caption` of video number `video` without some of its least telling words.
 
-    def _least_telling(self, count: Counter, most: int, limit: float) -> frozenset[str]:
-        weights = tf_idf(count, self.idf)
-        ranked = sorted(weights, key=lambda word: (weights[word], word))[:most]
-        return frozenset(word for word in ranked if weights[word] < limit)
+        A random number of the droppable words is drawn, at most half as many as the caption has; a word that is drawn
+        goes wherever it stands. A caption of which nothing would be left stays as it is.
+        """
+        words = words_of(caption)
+        droppable = self.droppable(video, words)
+        drawn = set(rng.sample(droppable, rng.randint(0, min(len(droppable), len(words) // 2))))
+        if not drawn or drawn.issuperset(words):
+            return caption
+        left = WORD.sub(lambda match: "" if match.group().lower() in drawn else match.group(), caption)
+        return " ".join(left.split())
+
+    def droppable(self, video: int, words: Sequence[str]) -> list[str]:
+        """Those of a caption's words that may go; the extractor's stop words and single letters weigh nothing."""
+        weights = self.weights[video]
+        lightest = sorted(words, key=lambda word: weights.get(word, 0.0))[: self.max_droppable]
+        return [word for word in lightest if weights.get(word, 0.0) < self.weight_limit]
 
 
 def words_of(text: str) -> list[str]:
     return WORD.findall(text.lower())
 
 
-def tf_idf(count: Counter, idf: dict[str, float]) -> dict[str, float]:
-    """Weights of the words of one document, with unit norm over it."""
-    weights = {word: times * idf[word] for word, times in count.items()}
-    norm = math.sqrt(sum(weight * weight for weight in weights.values()))
-    return {word: weight / norm for word, weight in weights.items()}
+def keyword_weights(captions: Sequence[str]) -> dict[str, float]:
+    """The weights of one video's words, the heaviest first; what is not in it weighs nothing."""
+    words = (word for caption in captions for word in words_of(caption))
+    counts = Counter(word for word in words if len(word) > 1 and word not in STOP_WORDS)
+    total = counts.total()
+    return {word: count / total * MEDIAN_IDF for word, count in counts.most_common(MOST_KEYWORDS)}

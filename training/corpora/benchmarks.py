@@ -1,67 +1,119 @@
 """The field's four benchmarks as one table: which annotation files each reads, and where everything comes from.
 
-The splits and captions are those that published numbers use (CLIP4Clip, arXiv:2104.08860, section 4): MSR-VTT 1k-A
-with 9,000 training videos, MSVD with every caption of a video relevant, DiDeMo and ActivityNet as paragraph to video.
+The splits and captions are those that published numbers use (CLIP4Clip, arXiv:2104.08860, section 4, and its code):
+MSR-VTT 1k-A with 9,000 training videos, MSVD with every caption of a video relevant, DiDeMo and ActivityNet as
+paragraph to video. docs/fidelity.md tells where its code and ours differ.
 """
 
 import csv
 import json
+import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from .folder import VIDEO_SUFFIXES, without_missing
 from .plain_pickle import read_plain_pickle
 from .samples import CorpusError, VideoSample, caption_tuple, merge_rows, warn_uncaptioned
 
-DIDEMO_SECONDS = 30.0  # longer videos were cut to this for annotation (LocalizingMoments, README)
+SENTENCE_ORDERS = ("file", "time")
+# CLIP4Clip reads the whole seconds 0 to 31. What was annotated are the first 30 s (LocalizingMoments, README).
+DIDEMO_SECONDS = 32.0
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What published numbers show a model of each pair: the settings of CLIP4Clip, which TS2-Net and others keep.
+
+    num_frames, sampling: as `read_frames` has them. max_words: tokens of a text, start and end included.
+    """
+
+    num_frames: int
+    max_words: int
+    sampling: str = "per_second"
 
 
 @dataclass(frozen=True)
 class Benchmark:
     """One benchmark.
 
-    files: the annotation files that each split needs.
-    read: gives the samples of a split from the folder of annotation files; their `video` is a name without folder.
-    annotations_from, videos_from: where a user gets them.
+    files: the annotation files that each split needs; the first names its videos.
+    num_videos: how many videos published numbers of each split are on.
+    read: gives the samples of a split from the folder of annotation files and the order of sentences; their `video`
+        is a name without folder.
+    protocol: what published numbers show a model.
+    annotations_from, videos_from: where a user gets them. other_sources: of single files that come from elsewhere.
     hub_id, hub_revision, hub_split: the evaluation split on the Hub.
     hub_note: how it differs from the split that published numbers are on.
     """
 
     title: str
     files: dict[str, tuple[str, ...]]
-    read: Callable[[Path, str], Iterator[VideoSample]]
+    num_videos: dict[str, int]
+    read: Callable[[Path, str, str], Iterator[VideoSample]]
+    protocol: Protocol
     annotations_from: str
     videos_from: str
     hub_id: str
     hub_revision: str
     hub_note: str
     hub_split: str = "test"
+    other_sources: dict[str, str] = field(default_factory=dict)
+
+    def source_of(self, file: str) -> str:
+        """Where to get one annotation file."""
+        return self.other_sources.get(file, self.annotations_from)
+
+
+class AnnotationError(ValueError):
+    """What is wrong with one annotation file."""
+
+    def __init__(self, file: str, what: str):
+        super().__init__(what)
+        self.file = file
 
 
 def load_benchmark(
-    benchmark: Benchmark, split: str, annotations: Path, videos: Path, missing: str = "error"
+    benchmark: Benchmark,
+    split: str,
+    annotations: Path,
+    videos: Path,
+    missing: str = "error",
+    sentence_order: str = "file",
 ) -> list[VideoSample]:
     """One split of a benchmark from its official annotation files beside a folder (of folders) of videos."""
     for name in benchmark.files[split]:
         if not (annotations / name).is_file():
             raise CorpusError(
                 f"{benchmark.title}, split '{split}': {name} is not in {annotations}; get it from "
-                f"{benchmark.annotations_from}"
+                f"{benchmark.source_of(name)}"
             )
     if not videos.is_dir() and missing != "keep":
         raise CorpusError(f"{benchmark.title}: no folder {videos}; get the videos from {benchmark.videos_from}")
     try:
-        samples = list(benchmark.read(annotations, split))
+        samples = list(benchmark.read(annotations, split, sentence_order))
+    except AnnotationError as error:
+        source = benchmark.source_of(error.file)
+        raise CorpusError(f"{benchmark.title}: {annotations / error.file} {error}; get it from {source}") from None
     except (KeyError, TypeError, IndexError, AttributeError, ValueError, csv.Error) as error:
         files = ", ".join(benchmark.files[split])
+        sources = " and ".join(dict.fromkeys(map(benchmark.source_of, benchmark.files[split])))
         raise CorpusError(
             f"{benchmark.title}: {files} in {annotations} is not in the published form ({type(error).__name__}: "
-            f"{error}); get it from {benchmark.annotations_from}"
+            f"{error}); get it from {sources}"
         ) from error
     where = f"{benchmark.title}, split '{split}'"
-    return without_missing(_located(_captioned(merge_rows(samples), where), videos), where, videos, missing)
+    samples = _captioned(merge_rows(samples), where)
+    if len(samples) != benchmark.num_videos[split]:
+        logger.warning(
+            "%s: %d videos with a caption in %s; published numbers are on %d",
+            *(where, len(samples), annotations / benchmark.files[split][0], benchmark.num_videos[split]),
+        )
+    return without_missing(_located(samples, videos), where, videos, missing)
 
 
 def _captioned(samples: Sequence[VideoSample], where: str) -> list[VideoSample]:
@@ -73,67 +125,105 @@ def _captioned(samples: Sequence[VideoSample], where: str) -> list[VideoSample]:
 
 
 def _located(samples: Sequence[VideoSample], videos: Path) -> list[VideoSample]:
-    """Names become paths. The suffix of a name does not count: downloads of one corpus come as avi, mov, mp4, …"""
+    """Names become paths. Downloads and conversions rename: a file is looked for by the whole name, the name plus a
+    suffix (DiDeMo's own script writes `NAME.avi.mp4`), and the name without what follows its last dot, in this
+    order; ActivityNet's also without their "v_"."""
+    by_name: dict[str, str] = {}
     by_stem: dict[str, str] = {}
     for folder, _, names in sorted(os.walk(videos)):
         for name in sorted(names):
-            path = Path(folder, name)
-            if path.suffix.lower() in VIDEO_SUFFIXES:
-                by_stem.setdefault(path.stem, str(path))
+            path = os.path.join(folder, name)
+            by_name.setdefault(name, path)
+            stem, suffix = os.path.splitext(name)
+            if suffix.lower() in VIDEO_SUFFIXES:
+                by_stem.setdefault(stem, path)
 
     def path_of(name: str) -> str:
-        stem = _stem(name)
-        return by_stem.get(stem) or by_stem.get(stem.removeprefix("v_")) or str(videos / name)
+        for known in (name, name.removeprefix("v_")):
+            found = by_name.get(known) or by_stem.get(known) or by_stem.get(os.path.splitext(known)[0])
+            if found:
+                return found
+        return str(videos / name)
 
     return [replace(sample, video=path_of(sample.video)) for sample in samples]
 
 
-def _stem(name: str) -> str:
-    """The name without a video's suffix; other dots belong to the name."""
-    stem, suffix = os.path.splitext(name)
-    return stem if suffix.lower() in VIDEO_SUFFIXES else name
-
-
-def _msrvtt(folder: Path, split: str) -> Iterator[VideoSample]:
-    if split == "test":  # one sentence a video: columns key, vid_key, video_id, sentence
-        for row in _csv_rows(folder / "MSRVTT_JSFUSION_test.csv"):
+def _msrvtt(folder: Path, split: str, order: str) -> Iterator[VideoSample]:
+    if split == "test":  # one sentence per video: columns key, vid_key, video_id, sentence
+        name = "MSRVTT_JSFUSION_test.csv"
+        rows = list(_csv_rows(folder / name))
+        _once((row["video_id"] for row in rows), name)
+        for row in rows:
             yield VideoSample(row["video_id"], row["video_id"], (row["sentence"],))
         return
-    wanted = {row["video_id"] for row in _csv_rows(folder / "MSRVTT_train.9k.csv")}
+    wanted = _once((row["video_id"] for row in _csv_rows(folder / "MSRVTT_train.9k.csv")), "MSRVTT_train.9k.csv")
+    captions: dict[str, list[str]] = {}
     for sentence in _json(folder / "MSRVTT_data.json")["sentences"]:
-        if sentence["video_id"] in wanted:
-            yield VideoSample(sentence["video_id"], sentence["video_id"], (sentence["caption"],))
+        captions.setdefault(sentence["video_id"], []).append(sentence["caption"])
+    for video in _described(wanted, captions, "MSRVTT_data.json", "MSRVTT_train.9k.csv"):
+        yield VideoSample(video, video, tuple(captions[video]))
 
 
-def _msvd(folder: Path, split: str) -> Iterator[VideoSample]:
+def _msvd(folder: Path, split: str, order: str) -> Iterator[VideoSample]:
     captions = read_plain_pickle(folder / "raw-captions.pkl")  # {video: [[word, …], …]}
-    for name in (folder / f"{split}_list.txt").read_text(encoding="utf-8").split():
+    names = _listed(folder, f"{split}_list.txt")
+    for name in _described(names, captions, "raw-captions.pkl", f"{split}_list.txt"):
         yield VideoSample(name, name, tuple(" ".join(words) for words in captions[name]))
 
 
-def _didemo(folder: Path, split: str) -> Iterator[VideoSample]:
-    """Each sentence has several annotators' (first, last) five-second chunks: sentences are joined in the order of
-    their mean start, then mean end."""
+def _didemo(folder: Path, split: str, order: str) -> Iterator[VideoSample]:
+    """The json knows some videos under two names; the list tells which ones count. Each sentence has several
+    annotators' (first, last) five-second chunks: its time is their mean start, then mean end."""
+    names = _listed(folder, f"{split}_list.txt")
     sentences: dict[str, list] = {}
     for row in _json(folder / f"{split}_data.json"):
         starts, ends = zip(*row["times"])
         when = (sum(starts) / len(starts), sum(ends) / len(ends))
         sentences.setdefault(row["video"], []).append((when, row["description"]))
-    for name, timed in sentences.items():
-        yield VideoSample(name, name, (_paragraph(timed),), end=DIDEMO_SECONDS)
+    for name in _described(names, sentences, f"{split}_data.json", f"{split}_list.txt"):
+        yield VideoSample(name, name, (_paragraph(sentences[name], order),), end=DIDEMO_SECONDS)
 
 
-def _activitynet(folder: Path, split: str) -> Iterator[VideoSample]:
+def _activitynet(folder: Path, split: str, order: str) -> Iterator[VideoSample]:
     name = "train.json" if split == "train" else "val_1.json"
     for video, row in _json(
         folder / name
     ).items():  # "v_…": {"duration", "timestamps": [[start, end], …], "sentences"}
-        timed = zip(map(tuple, row["timestamps"]), row["sentences"], strict=True)
-        yield VideoSample(video, video, (_paragraph(timed),))
+        timed = list(zip(map(tuple, row["timestamps"]), row["sentences"], strict=True))
+        yield VideoSample(video, video, (_paragraph(timed, order),))
 
 
-def _paragraph(timed) -> str:
-    return " ".join(text.strip() for _, text in sorted(timed, key=lambda item: item[0]))
+def _paragraph(timed: list[tuple[tuple, str]], order: str) -> str:
+    """The sentences as one text, in the order of the file, as the codes of the field have them, or of their times."""
+    ordered = sorted(timed, key=lambda item: item[0]) if order == "time" else timed
+    return " ".join(text.strip() for _, text in ordered if text.strip())
+
+
+def _listed(folder: Path, name: str) -> list[str]:
+    """The videos of a list of one name per line."""
+    return _once((folder / name).read_text(encoding="utf-8-sig").splitlines(), name)
+
+
+def _once(names: Iterable[str], file: str) -> list[str]:
+    """The names, each of which must be there once."""
+    names = [name.strip() for name in names if name.strip()]
+    twice = [name for name, times in Counter(names).items() if times > 1]
+    if twice:
+        others = f", and {len(twice) - 1} others" if len(twice) > 1 else ""
+        raise AnnotationError(file, f"names a video twice ({twice[0]}{others})")
+    return names
+
+
+def _described(names: list[str], captions: Container[str], file: str, listed_in: str) -> list[str]:
+    """The names, each of which must have captions."""
+    silent = [name for name in names if name not in captions]
+    if silent:
+        raise AnnotationError(
+            file,
+            f"has no caption for {len(silent)} of the {len(names)} videos that {listed_in} names ({silent[0]}): it is "
+            "of another version",
+        )
+    return names
 
 
 def _csv_rows(path: Path) -> Iterator[dict]:
@@ -149,10 +239,12 @@ BENCHMARKS = {
     "msrvtt": Benchmark(
         title="MSR-VTT 1k-A",
         files={
-            "train": ("MSRVTT_data.json", "MSRVTT_train.9k.csv"),
+            "train": ("MSRVTT_train.9k.csv", "MSRVTT_data.json"),
             "test": ("MSRVTT_JSFUSION_test.csv",),
         },
+        num_videos={"train": 9000, "test": 1000},
         read=_msrvtt,
+        protocol=Protocol(num_frames=12, max_words=32),
         annotations_from="https://github.com/ArrowLuo/CLIP4Clip/releases/download/v0.0/msrvtt_data.zip",
         videos_from="https://www.robots.ox.ac.uk/~maxbain/frozen-in-time/data/MSRVTT.zip",
         hub_id="mteb/MSR-VTT",
@@ -161,19 +253,27 @@ BENCHMARKS = {
     ),
     "msvd": Benchmark(
         title="MSVD",
-        files={split: ("raw-captions.pkl", f"{split}_list.txt") for split in ("train", "val", "test")},
+        files={split: (f"{split}_list.txt", "raw-captions.pkl") for split in ("train", "val", "test")},
+        num_videos={"train": 1200, "val": 100, "test": 670},
         read=_msvd,
+        protocol=Protocol(num_frames=12, max_words=32),
         annotations_from="https://github.com/ArrowLuo/CLIP4Clip/releases/download/v0.0/msvd_data.zip",
         videos_from="https://www.cs.utexas.edu/users/ml/clamp/videoDescription/YouTubeClips.tar",
         hub_id="mteb/MSVD",
         hub_revision="177cefe5957363d1617f0427fcfa00ff0b0d7da8",
-        hub_note="one caption a video instead of about forty",
+        hub_note="one caption per video instead of about forty",
     ),
     "didemo": Benchmark(
         title="DiDeMo",
-        files={split: (f"{split}_data.json",) for split in ("train", "val", "test")},
+        files={split: (f"{split}_list.txt", f"{split}_data.json") for split in ("train", "val", "test")},
+        num_videos={"train": 8392, "val": 1065, "test": 1004},
         read=_didemo,
+        protocol=Protocol(num_frames=64, max_words=64),
         annotations_from="https://github.com/LisaAnne/LocalizingMoments/tree/master/data",
+        other_sources=dict.fromkeys(
+            (f"{split}_list.txt" for split in ("train", "val", "test")),
+            "https://github.com/albanie/collaborative-experts/tree/master/misc/datasets/didemo",
+        ),
         videos_from="https://github.com/LisaAnne/LocalizingMoments",
         hub_id="mteb/DiDeMo",
         hub_revision="746689f644b66022540a9a39136e842bee164e6b",
@@ -182,7 +282,9 @@ BENCHMARKS = {
     "activitynet": Benchmark(
         title="ActivityNet Captions",
         files={"train": ("train.json",), "val": ("val_1.json",), "test": ("val_1.json",)},
+        num_videos={"train": 10009, "val": 4917, "test": 4917},
         read=_activitynet,
+        protocol=Protocol(num_frames=64, max_words=64),
         annotations_from="https://cs.stanford.edu/people/ranjaykrishna/densevid/captions.zip",
         videos_from="http://activity-net.org/download.html",
         hub_id="mteb/ActivityNet_Captions_val2",

@@ -13,7 +13,10 @@ from .samples import CorpusError, VideoSample, merge_rows, sample_from_row
 
 TABLES = ("captions.jsonl", "metadata.jsonl", "metadata.csv")
 VIDEO_SUFFIXES = frozenset(
-    (".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v", ".mpg", ".mpeg", ".gif", ".3gp", ".ts", ".flv", ".wmv", ".ogv")
+    [
+        *(".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v", ".mpg", ".mpeg", ".gif", ".3gp", ".ts", ".flv", ".wmv"),
+        *(".ogv", ".mts", ".m2ts", ".3g2", ".3gpp", ".qt", ".asf", ".divx"),
+    ]
 )
 SPLIT_NAMES = {
     "train": ("train", "training"),
@@ -60,7 +63,10 @@ def without_missing(samples: list[VideoSample], table: str, root: Path, missing:
         names = ", ".join(Path(sample.video).name for sample in absent[:3]) + (", …" if len(absent) > 3 else "")
         text = f"{table}: captions without a video: {len(absent)} of {len(samples)} videos are not in {root} ({names})"
         if missing == "error" or len(absent) == len(samples):
-            raise CorpusError(f"{text}; complete the folder" + ("" if missing == "skip" else ' or set missing="skip"'))
+            remedy = (
+                "" if missing == "skip" else ", or leave them out: --missing skip (in a configuration missing: skip)"
+            )
+            raise CorpusError(f"{text}; complete the folder{remedy}")
         logger.warning("%s; they are left out", text)
     gone = {sample.video_id for sample in absent}
     return [sample for sample in samples if sample.video_id not in gone]

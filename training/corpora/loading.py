@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from .benchmarks import BENCHMARKS, load_benchmark
+from .benchmarks import BENCHMARKS, SENTENCE_ORDERS, load_benchmark
 from .folder import has_table, load_folder
 from .hub import load_hub
 from .samples import CorpusError, HardNegative, VideoSample
@@ -26,6 +26,7 @@ def load_samples(
     name: str | None = None,
     revision: str | None = None,
     missing: str = "error",
+    sentence_order: str = "file",
     streaming: bool = False,
     process_index: int = 0,
     num_processes: int = 1,
@@ -44,6 +45,8 @@ def load_samples(
         missing (`str`, *optional*, defaults to `"error"`): what to do with captions whose video file is not there:
             `"error"` refuses the corpus, `"skip"` leaves them out with a warning, `"keep"` keeps them, where captions
             alone are of use.
+        sentence_order (`str`, *optional*, defaults to `"file"`): how a video's sentences make DiDeMo's and
+            ActivityNet's paragraphs: in the order of the file, as published numbers have them, or of their `"time"`.
         streaming (`bool`, *optional*, defaults to `False`): read a Hub dataset while it downloads. The result is
             then this process's share, an iterable that can be passed over again and, for the Hub, shuffled.
         process_index, num_processes (`int`, *optional*): which share of a stream is this process's.
@@ -54,11 +57,13 @@ def load_samples(
     """
     if missing not in ("error", "skip", "keep"):
         raise CorpusError(f'missing must be "error", "skip" or "keep", not {missing!r}')
+    if sentence_order not in SENTENCE_ORDERS:
+        raise CorpusError(f'sentence_order must be "file" or "time", not {sentence_order!r}')
     share = {"streaming": streaming, "process_index": process_index, "num_processes": num_processes}
     video_folder = Path(videos).expanduser() if videos else None
     folder = Path(source).expanduser()
     if source in BENCHMARKS and (videos or annotations):
-        samples = _benchmark(source, split, annotations, video_folder, missing)
+        samples = _benchmark(source, split, annotations, video_folder, missing, sentence_order)
     elif source in BENCHMARKS:
         samples = _benchmark_from_hub(source, split, share)
     elif folder.is_dir() and (has_table(folder, split) or not any(folder.rglob("*.parquet"))):
@@ -83,7 +88,7 @@ def load_samples(
     return _share(samples, process_index, num_processes) if streaming else samples
 
 
-def _benchmark(source: str, split: str, annotations: str | None, videos: Path | None, missing: str):
+def _benchmark(source: str, split: str, annotations: str | None, videos: Path | None, missing: str, order: str):
     benchmark = BENCHMARKS[source]
     if split not in benchmark.files:
         raise CorpusError(f"{benchmark.title} has no split '{split}': there is {', '.join(benchmark.files)}")
@@ -91,7 +96,7 @@ def _benchmark(source: str, split: str, annotations: str | None, videos: Path | 
         raise CorpusError(
             f"{benchmark.title}: give the folder of its videos too; get them from {benchmark.videos_from}"
         )
-    return load_benchmark(benchmark, split, Path(annotations or videos).expanduser(), videos, missing)
+    return load_benchmark(benchmark, split, Path(annotations or videos).expanduser(), videos, missing, order)
 
 
 def _benchmark_from_hub(source: str, split: str, share: dict):

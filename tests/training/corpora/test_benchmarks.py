@@ -8,8 +8,7 @@ import pickle
 
 import pytest
 
-from dmae.training import corpora
-from dmae.training.corpora import CorpusError, load_samples
+from dmae.training.corpora import CorpusError, load_samples, loading
 from dmae.training.corpora.benchmarks import BENCHMARKS
 from dmae.training.corpora.plain_pickle import read_plain_pickle
 
@@ -123,27 +122,98 @@ def test_a_damaged_pickle_is_named(tmp_path, content):
         read_plain_pickle(tmp_path / "x.pkl")
 
 
+DIDEMO_ROW = {"dl_link": "https://www.flickr.com/video_download.gne?id=1", "num_segments": 6}
+
+
+def didemo_row(video, text, *times):
+    return {**DIDEMO_ROW, "annotation_id": 0, "description": text, "video": video, "times": [list(t) for t in times]}
+
+
+def write_didemo(root, names, rows, split="test"):
+    (root / f"{split}_list.txt").write_text("".join(f"{name}\n" for name in names))
+    (root / f"{split}_data.json").write_text(json.dumps(rows))
+
+
 def test_didemo(tmp_path):
-    """A video's sentences make one paragraph, by the annotators' mean first and last five-second chunk."""
-    common = {
-        "dl_link": "https://www.flickr.com/video_download.gne?id=1",
-        "num_segments": 6,
-        "reference_description": "",
-    }
+    """The list names the videos; a video's sentences make one paragraph, in the order of the file."""
     rows = [
-        {**common, "annotation_id": 0, "description": "then it jumps.", "video": "12@N02_1_87.mov",
-         "times": [[2, 2], [2, 3], [1, 2], [2, 2]]},
-        {**common, "annotation_id": 1, "description": "a dog enters ", "video": "12@N02_1_87.mov",
-         "times": [[0, 0], [0, 0], [0, 0], [0, 1]]},
-        {**common, "annotation_id": 2, "description": "a boat.", "video": "70@N00_2_a4.3gp",
-         "times": [[0, 5], [0, 5], [0, 5], [0, 5]]},
-    ]  # fmt: skip
-    (tmp_path / "test_data.json").write_text(json.dumps(rows))
+        didemo_row("12@N02_1_87.mov", "then it jumps.", (2, 2), (2, 3), (1, 2), (2, 2)),
+        didemo_row("12@N02_1_87.", "the same video under another name.", (0, 0)),
+        didemo_row("12@N02_1_87.mov", "a dog enters ", (0, 0), (0, 0), (0, 0), (0, 1)),
+        didemo_row("70@N00_2_a4.3gp", "a boat.", (0, 5), (0, 5), (0, 5), (0, 5)),
+    ]
+    write_didemo(tmp_path, ["70@N00_2_a4.3gp", "12@N02_1_87.mov"], rows)
     touch(tmp_path / "videos", "12@N02_1_87.mp4", "70@N00_2_a4.3gp")  # the first was converted after the download
-    first, second = read("didemo", tmp_path, "test")
-    assert first.captions == ("a dog enters then it jumps.",)
-    assert (first.video, first.start, first.end) == (str(tmp_path / "videos" / "12@N02_1_87.mp4"), None, 30.0)
+    second, first = read("didemo", tmp_path, "test")
+    assert first.captions == ("then it jumps. a dog enters",)
+    assert (first.video, first.start, first.end) == (str(tmp_path / "videos" / "12@N02_1_87.mp4"), None, 32.0)
     assert second.captions == ("a boat.",)
+    places = {"annotations": str(tmp_path), "videos": str(tmp_path / "videos")}
+    sorted_by_time = load_samples("didemo", "test", sentence_order="time", **places)
+    assert sorted_by_time[1].captions == ("a dog enters then it jumps.",)  # the annotators' mean first chunk
+    with pytest.raises(CorpusError, match=r'sentence_order must be "file" or "time", not'):
+        load_samples("didemo", "test", sentence_order="alphabet", **places)
+
+
+@pytest.mark.parametrize("name", ["1@N0_2_a.avi", "1@N0_2_a.mts", "1@N0_2_a.null", "1@N0_2_a."])
+@pytest.mark.parametrize("on_disk", ["{name}", "{name}.mp4", "{name}.MKV", "1@N0_2_a.webm", "more/1@N0_2_a.qt"])
+def test_a_video_is_found_however_it_was_downloaded_or_converted(tmp_path, name, on_disk):
+    write_didemo(tmp_path, [name], [didemo_row(name, "a boat.", (0, 0))])
+    touch(tmp_path / "videos", "1@N0_2_a.txt", "1@N0_2.mp4", "1@N0_2_ab.mp4", on_disk.format(name=name))
+    (sample,) = read("didemo", tmp_path, "test")
+    assert sample.video == str(tmp_path / "videos" / on_disk.format(name=name))
+
+
+def test_the_whole_name_comes_first(tmp_path):
+    names = ["a.mov", "a.avi", "b.avi"]
+    write_didemo(tmp_path, names, [didemo_row(name, "a boat.", (0, 0)) for name in names])
+    touch(tmp_path / "videos", "z/a.mov", "a.avi", "a.avi.mp4", "b.mp4", "z/b.avi.mp4")
+    found = [os.path.relpath(sample.video, tmp_path / "videos") for sample in read("didemo", tmp_path, "test")]
+    assert found == ["z/a.mov", "a.avi", "z/b.avi.mp4"]
+
+
+def test_a_list_that_names_a_video_twice_is_refused(tmp_path, msrvtt):
+    write_didemo(tmp_path, ["a.mov", "b.mov", "a.mov"], [didemo_row("a.mov", "a boat.", (0, 0))])
+    touch(tmp_path / "videos", "a.mov")
+    with pytest.raises(CorpusError, match=r"test_list.txt names a video twice \(a.mov\); get it from .*collaborative"):
+        read("didemo", tmp_path, "test")
+    write_csv(msrvtt / "MSRVTT_train.9k.csv", ["video_id"], ["video0"], ["video1"], ["video0"], ["video1"])
+    with pytest.raises(CorpusError, match=r"9k.csv names a video twice \(video0, and 1 others\); get it from https"):
+        read("msrvtt", msrvtt, "train")
+    rows = [["key", "video_id", "sentence"], ["ret0", "video7010", "a dog"], ["ret1", "video7010", "a cat"]]
+    write_csv(msrvtt / "MSRVTT_JSFUSION_test.csv", *rows)
+    with pytest.raises(CorpusError, match=r"MSRVTT_JSFUSION_test.csv names a video twice \(video7010\); get it"):
+        read("msrvtt", msrvtt, "test")
+    (tmp_path / "raw-captions.pkl").write_bytes(pickle.dumps({"v_1_2": [["a", "dog"]]}))
+    (tmp_path / "test_list.txt").write_text("v_1_2\n\nv_1_2\n")
+    with pytest.raises(CorpusError, match=r"test_list.txt names a video twice \(v_1_2\); get it from .*msvd_data"):
+        read("msvd", tmp_path, "test")
+
+
+def test_captions_of_another_version_are_refused(tmp_path, msrvtt):
+    write_didemo(tmp_path, ["a.mov", "b.mov"], [didemo_row("a.mov", "a boat.", (0, 0))])
+    touch(tmp_path / "videos", "a.mov")
+    message = r"test_data.json has no caption for 1 of the 2 videos that test_list.txt names \(b.mov\).*LocalizingMom"
+    with pytest.raises(CorpusError, match=message):
+        read("didemo", tmp_path, "test")
+    write_csv(msrvtt / "MSRVTT_train.9k.csv", ["video_id"], ["video0"], ["video9"])
+    with pytest.raises(CorpusError, match=r"MSRVTT_data.json has no caption for 1 of the 2 videos that MSRVTT_train"):
+        read("msrvtt", msrvtt, "train")
+    (tmp_path / "raw-captions.pkl").write_bytes(pickle.dumps({"v_1_2": [["a", "dog"]]}))
+    (tmp_path / "test_list.txt").write_text("v_3_4\n")
+    with pytest.raises(CorpusError, match=r"raw-captions.pkl has no caption for 1 of the 1 videos"):
+        read("msvd", tmp_path, "test")
+    (tmp_path / "test_list.txt").unlink()
+    with pytest.raises(CorpusError, match=r"DiDeMo.*test_list.txt is not in .*; get it from .*collaborative-experts"):
+        read("didemo", tmp_path, "test")
+
+
+def test_a_split_of_another_size_than_the_published_one_is_told(tmp_path, caplog):
+    write_didemo(tmp_path, ["a.mov"], [didemo_row("a.mov", "a boat.", (0, 0))])
+    touch(tmp_path / "videos", "a.mov")
+    with caplog.at_level(logging.WARNING):
+        read("didemo", tmp_path, "test")
+    assert "1 videos with a caption in" in caplog.text and "published numbers are on 1004" in caplog.text
 
 
 def test_activitynet(tmp_path):
@@ -158,10 +228,13 @@ def test_activitynet(tmp_path):
     (tmp_path / "val_1.json").write_text(json.dumps(rows))
     touch(tmp_path / "videos", "v_QOlSCBRmfWY.mp4", "uqiMw7tQ1Cc.mkv")  # both ways in which the downloads are named
     first, second = read("activitynet", tmp_path, "test")
-    assert first.captions == ("leading in A woman is seen The girl dances.",)
+    assert first.captions == ("The girl dances. A woman is seen leading in",)
     assert (first.video_id, first.end) == ("v_QOlSCBRmfWY", None)
     assert second.video == str(tmp_path / "videos" / "uqiMw7tQ1Cc.mkv")
     assert read("activitynet", tmp_path, "val") == [first, second]  # val1 is what the field tests on
+    places = {"annotations": str(tmp_path), "videos": str(tmp_path / "videos")}
+    sorted_by_time = load_samples("activitynet", "test", sentence_order="time", **places)
+    assert sorted_by_time[0].captions == ("leading in A woman is seen The girl dances.",)
 
 
 def test_activitynet_in_another_form(tmp_path):
@@ -210,7 +283,7 @@ def test_missing_files_say_where_to_get_them(tmp_path):
 @pytest.mark.parametrize("source", BENCHMARKS)
 def test_without_files_the_evaluation_split_comes_from_the_hub(source, monkeypatch, caplog):
     asked = []
-    monkeypatch.setattr(corpora, "load_hub", lambda *args, **options: asked.append((args, options)) or ["sample"])
+    monkeypatch.setattr(loading, "load_hub", lambda *args, **options: asked.append((args, options)) or ["sample"])
     assert load_samples(source, "test") == ["sample"]
     ((repo, split), options) = asked[0]
     assert repo.startswith("mteb/") and split == "test" and len(options["revision"]) == 40
