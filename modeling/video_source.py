@@ -122,10 +122,12 @@ def source_name(source: Any) -> str:
 
 
 def is_video_source(source: Any) -> bool:
-    """Whether `source` is something that [`open_video`] takes: a path, bytes, a binary file or a datasets row."""
+    """Whether `source` is something that [`open_video`] takes: a path, bytes, a binary file, something that opens as
+    one, or a datasets row."""
     if isinstance(source, Mapping):
         return "path" in source or "bytes" in source
-    return isinstance(source, str | os.PathLike | bytes | bytearray | memoryview) or hasattr(source, "read")
+    is_data = isinstance(source, str | os.PathLike | bytes | bytearray | memoryview)
+    return is_data or hasattr(source, "read") or hasattr(source, "open")
 
 
 def _openable(source: Any, name: str) -> str | BinaryIO:
@@ -142,6 +144,8 @@ def _openable(source: Any, name: str) -> str | BinaryIO:
             raise VideoDecodeError(f"{name}: was opened as text; open it with mode 'rb'")
         seekable = getattr(source, "seekable", None)
         return source if seekable is not None and seekable() else _openable(source.read(), name)
+    if not isinstance(source, str | os.PathLike) and hasattr(source, "open"):
+        return _openable(source.open(), name)
     if not isinstance(source, str | os.PathLike):
         raise VideoDecodeError(f"{name}: expected a path, bytes, a binary file or a dict with 'path' or 'bytes'")
     path = os.fsdecode(os.fspath(source))
@@ -168,7 +172,9 @@ def open_video(source: Any, limits: VideoLimits, threads: int) -> Iterator[OpenV
     except VideoDecodeError:
         raise
     except (av.FFmpegError, OSError, MemoryError, OverflowError, ZeroDivisionError) as error:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        reason = getattr(error, "strerror", None) or str(error).removeprefix(f"{name}: ") or type(error).__name__
         raise VideoDecodeError(f"{name}: cannot be read as a video ({reason})") from error
     finally:
         video.close()
+        if video.target is not source and hasattr(video.target, "close"):  # opened here, not by the caller
+            video.target.close()

@@ -22,10 +22,15 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 
 
 def storage_options(args: argparse.Namespace) -> dict[str, str] | None:
-    pairs = [option.partition("=") for option in args.storage_option]
+    return key_values("--storage-option", args.storage_option)
+
+
+def key_values(name: str, options: list[str]) -> dict[str, str] | None:
+    """What a repeatable option KEY=VALUE was given, None where it was not."""
+    pairs = [option.partition("=") for option in options]
     for key, equals, _ in pairs:
         if not key or not equals:
-            raise ValueError(f"--storage-option takes KEY=VALUE, got {key + equals!r}")
+            raise ValueError(f"{name} takes KEY=VALUE, got {key + equals!r}")
     return {key: value for key, _, value in pairs} or None
 
 

@@ -6,15 +6,29 @@ import sys
 import time
 from dataclasses import asdict
 
-from .arguments import add_index, add_model, load_model, storage_options
+from .arguments import add_index, add_model, key_values, load_model, storage_options
 
 WAIT_FOR_INDEX = 600  # seconds that the other processes of a launch wait for the first to create the index
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("videos", nargs="+", metavar="FOLDER", help="folder of videos, or video files")
+    parser.add_argument(
+        "videos",
+        nargs="+",
+        metavar="SOURCE",
+        help="folder, video file, URL (s3://, gs://, hf://datasets/owner/name, https://), dataset of the Hub "
+        "(owner/name) or a .txt file that lists paths and URLs",
+    )
     add_model(parser)
     add_index(parser)
+    parser.add_argument(
+        "--source-option",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="option of the store that URLs lead to, as fsspec takes it, such as endpoint_url=http://localhost:9000 "
+        "(repeatable)",
+    )
     parser.add_argument(
         "--dtype", choices=("float32", "float16", "int8"), default="float16", help="storage of a new index"
     )
@@ -30,16 +44,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..indexing.corpus import find_sources
     from ..indexing.encoding import AddOptions
+    from ..indexing.sources import find_sources
     from ..storage.table import VideoTable
 
     options = {
         name: getattr(args, name) for name in ("prune", "retry_failed", "batch_size", "workers", "commit_every")
     }
+    options["source_options"] = key_values("--source-option", args.source_option)
     # What cannot be is told before a model is loaded or an index made.
     AddOptions(**options)
-    find_sources(args.videos)
+    find_sources(args.videos, options["source_options"])
     if VideoTable.exists(args.index, storage_options(args)):
         VideoTable.open(args.index, storage_options=storage_options(args))
     index = _open_or_create(args, *load_model(args))

@@ -1,26 +1,41 @@
 """Which files of a corpus are new, changed, unchanged or gone, compared with what the index holds."""
 
 import hashlib
+import io
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Any, BinaryIO
+
+from dmae.remote_videos import RemoteVideoError, is_url
 
 from ..errors import VideoIndexError
-from ..inputs import is_unicode
-from ..media import find_videos
+from .sources import FoundVideo, Unreadable, find_sources, still_there
 
 HASH_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
-class CorpusFile:
-    """A video file and what its file system says about it (size in bytes, modification time in ns)."""
+class CorpusFile(FoundVideo):
+    """A video of the corpus with its id in the index."""
 
     id: str
-    path: str
-    size: int
-    modified: int
+
+    def digest(self) -> str:
+        """What tells its bytes from others; reads them where its store has no name for them.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        return self.content_hash or hash_video(self.video)
+
+    def is_unchanged(self) -> bool:
+        """Whether a local file is what it was when it was found. A remote one that was replaced has another version at
+        the next run, which is then encoded."""
+        if not isinstance(self.video, str):
+            return True
+        status = os.stat(self.video)
+        return (status.st_size, status.st_mtime_ns) == (self.size, self.modified)
 
 
 @dataclass
@@ -42,82 +57,76 @@ class Plan:
     vanished: list[str] = field(default_factory=list)
 
 
-def make_plan(videos, known: Sequence[dict]) -> Plan:
-    """Compares files with the index.
+def make_plan(videos, known: Sequence[dict], source_options: Mapping[str, Any] | None = None) -> Plan:
+    """Compares a corpus with the index.
 
     Args:
-        videos: a folder, a file, or an iterable of either.
+        videos: what `find_sources` takes.
         known: rows of the index with `id`, `path`, `content_hash`, `file_size`, `modified`.
+        source_options: of the stores that URLs lead to.
 
     Raises:
-        VideoIndexError: a single folder or file that is not there (one of several is listed as missing instead);
-            folders without a video, of which the index knows none either.
+        VideoIndexError: a single place that is not there (one of several is listed as missing instead); folders
+            without a video, of which the index knows none either.
     """
-    sources = find_sources(videos)
-    plan, by_path, by_id = Plan(), {row["path"]: row for row in known}, {row["id"]: row for row in known}
-    taken: dict[str, str] = {}
-    for root, path in _files(sources, plan):
-        file = _describe(root, path, by_path, by_id, taken, plan)
-        if file is not None:
-            _sort(file, by_path.get(file.path) or by_id.get(file.id), plan)
-    folders = [source for source in sources if source.is_dir()]
-    plan.vanished = [row["id"] for row in known if row["id"] not in taken and _is_gone(row["path"], folders)]
-    if folders and not (taken or plan.missing or plan.vanished):
+    plan, found, folders = Plan(), {}, []
+    for source in find_sources(videos, source_options):
+        try:
+            for video in source.videos():
+                if isinstance(video, Unreadable):
+                    plan.missing.append((video.path, video.reason))
+                else:
+                    found.setdefault(video.path, video)
+            folders += [source] if source.is_folder else []
+        except RemoteVideoError as error:  # one of several; nothing in it counts as vanished
+            plan.missing.append((str(source), str(error).removeprefix(f"{source}: ")))
+    names = _Names(known, found, source_options)
+    for video in found.values():
+        file = CorpusFile(**vars(video), id=names.take(video))
+        _sort(file, names.row_of(file), plan)
+    absent = [row for row in known if row["id"] not in names.taken]
+    plan.vanished = [row["id"] for row in absent if _is_gone(row["path"], folders, found)]
+    if folders and not (found or plan.missing or plan.vanished):
         raise VideoIndexError(f"no videos in {', '.join(map(str, folders))}: files are known by endings such as .mp4")
     return plan
 
 
-def find_sources(videos) -> list[Path]:
-    """The folders and files that a caller names, as whole paths; raises where the only one is not there."""
-    sources = [videos] if isinstance(videos, (str, os.PathLike)) else videos
-    sources = list(sources) if isinstance(sources, Iterable) else [sources]
-    if not all(isinstance(source, (str, os.PathLike)) for source in sources):
-        raise VideoIndexError(f"give a folder, a video file or a list of them, got {videos!r:.80}")
-    sources = [Path(os.path.abspath(os.path.expanduser(source))) for source in sources]
-    if len(sources) == 1 and not sources[0].exists():
-        raise VideoIndexError(f"no file or folder {sources[0]}: give the videos to index")
-    return sources
-
-
-def hash_file(path: str) -> str:
-    """Digest of a file's bytes."""
+def hash_video(video) -> str:
+    """Digest of a video's bytes, by its path or in a row of a dataset."""
     digest = hashlib.blake2b(digest_size=16)
-    with open(path, "rb") as file:
+    with _bytes_of(video) as file:
         while block := file.read(HASH_BLOCK):
             digest.update(block)
     return digest.hexdigest()
 
 
-def _files(sources: Iterable[Path], plan: Plan):
-    seen = set()
-    for source in sources:
-        if not source.exists():
-            plan.missing.append((str(source), "no such file"))
-        for path in find_videos(source) if source.is_dir() else [source] * source.exists():
-            if path not in seen:
-                seen.add(path)
-                yield (source if source.is_dir() else source.parent), path
+def _bytes_of(video) -> BinaryIO:
+    return open(video, "rb") if isinstance(video, str) else io.BytesIO(video["bytes"])
 
 
-def _describe(root: Path, path: Path, by_path: dict, by_id: dict, taken: dict, plan: Plan) -> CorpusFile | None:
-    """The file with its id: its id in the index, else its path inside the folder, else (if taken) its whole path."""
-    if not is_unicode(str(path)):
-        readable = str(path).encode("utf-8", "backslashreplace").decode()
-        plan.missing.append((readable, "its name is not UTF-8: rename it to index it"))
-        return None
-    try:
-        status = path.stat()
-    except OSError as error:
-        plan.missing.append((str(path), error.strerror or str(error)))
-        return None
-    text = str(path)
-    relative = path.relative_to(root).as_posix()
-    known = by_path.get(text)
-    other = by_id.get(relative, {}).get("path") or taken.get(relative) or text
-    moved = other != text and not os.path.exists(other)
-    name = known["id"] if known else relative if other == text or moved else text
-    taken[name] = text
-    return CorpusFile(name, text, status.st_size, status.st_mtime_ns)
+class _Names:
+    """The id of each video: its id in the index, else its name inside its source, else (if taken) its whole path."""
+
+    def __init__(self, known: Sequence[dict], found: Mapping[str, FoundVideo], source_options):
+        self.by_path = {row["path"]: row for row in known}
+        self.by_id = {row["id"]: row for row in known}
+        self.found = found
+        self.source_options = source_options
+        self.taken: dict[str, str] = {}
+
+    def take(self, video: FoundVideo) -> str:
+        known = self.by_path.get(video.path)
+        other = self.by_id.get(video.name, {}).get("path") or self.taken.get(video.name) or video.path
+        moved = other != video.path and not self._is_there(other)
+        name = known["id"] if known else video.name if other == video.path or moved else video.path
+        self.taken[name] = video.path
+        return name
+
+    def row_of(self, file: CorpusFile) -> dict | None:
+        return self.by_path.get(file.path) or self.by_id.get(file.id)
+
+    def _is_there(self, path: str) -> bool:
+        return path in self.found or still_there(path, self.source_options)
 
 
 def _sort(file: CorpusFile, row: dict | None, plan: Plan) -> None:
@@ -125,19 +134,23 @@ def _sort(file: CorpusFile, row: dict | None, plan: Plan) -> None:
         plan.new.append(file)
     elif (row["path"], row["file_size"], row["modified"]) == (file.path, file.size, file.modified):
         plan.unchanged += 1
-    elif row["file_size"] == file.size and _has_hash(file.path, row["content_hash"]):
+    elif row["file_size"] == file.size and _has_hash(file, row["content_hash"]):
         plan.unchanged += 1
         plan.touched.append(file)
     else:
         plan.changed.append(file)
 
 
-def _has_hash(path: str, content_hash: str | None) -> bool:
+def _has_hash(file: CorpusFile, content_hash: str | None) -> bool:
     try:
-        return hash_file(path) == content_hash
+        return file.digest() == content_hash
     except OSError:  # gone or closed to us by now: reading it will say why
         return False
 
 
-def _is_gone(path: str | None, folders: Sequence[Path]) -> bool:
-    return bool(path) and any(Path(path).is_relative_to(f) for f in folders) and not os.path.exists(path)
+def _is_gone(path: str | None, folders: Sequence, found: Mapping[str, FoundVideo]) -> bool:
+    """Whether a path of the index lay in one of the folders and is no more. A local file may be there without having
+    been found, as one in a hidden folder is."""
+    if not path or path in found or not any(folder.covers(path) for folder in folders):
+        return False
+    return is_url(path) or path.startswith("dataset:") or not os.path.exists(path)

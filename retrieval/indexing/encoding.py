@@ -16,10 +16,11 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from dmae.modeling.frame_loader import FrameLoader
+from dmae.modeling.video_source import source_name
 
 from ..errors import VideoIndexError
 from ..storage.rows import VideoFile
-from .corpus import CorpusFile, Plan, hash_file, make_plan
+from .corpus import CorpusFile, Plan, make_plan
 from .failures import FailureLog
 
 THUMBNAIL_SIZE = (320, 320)
@@ -55,6 +56,7 @@ class AddOptions:
         batch_size: videos in one call of the model.
         commit_every, commit_seconds: videos, and seconds, after which what is encoded is committed.
         workers: decoding processes.
+        source_options: of the stores that URLs lead to, as fsspec takes them, such as `{"key": …, "secret": …}`.
         rank, world_size: this process's share of the corpus (by default what the launcher set, else all of it).
         progress: show a progress bar (by default where standard error is a terminal).
     """
@@ -65,6 +67,7 @@ class AddOptions:
     commit_every: int = 256
     commit_seconds: float = 20.0
     workers: int = 2
+    source_options: dict | None = None
     rank: int = field(default_factory=lambda: int(os.environ.get("RANK", 0)))
     world_size: int = field(default_factory=lambda: int(os.environ.get("WORLD_SIZE", 1)))
     progress: bool = field(default_factory=sys.stderr.isatty)
@@ -85,7 +88,7 @@ def add_videos(index, videos, **options) -> AddReport:
     warnings.filterwarnings("ignore", message="lancedb fork support")
     started = time.monotonic()
     known = index.table.scan(["id", "path", "content_hash", "file_size", "modified"]).to_pylist()
-    plan = make_plan(videos, known)
+    plan = make_plan(videos, known, options.source_options)
     failures = FailureLog(index.table)
     report = AddReport(unchanged=plan.unchanged, vanished=plan.vanished, failed=list(plan.missing))
     todo = _share(plan, failures, report, options)
@@ -140,11 +143,11 @@ def _encode(index, todo, changed: set[str], failures: FailureLog, report: AddRep
 
 def _load(processor, todo, bad, bar, options) -> Iterator[tuple[CorpusFile, object]]:
     """Decoded files in order; a bad one is noted and left out."""
-    for item in FrameLoader([file.path for file in todo], processor.video_processor, workers=options.workers):
+    for item in FrameLoader([file.video for file in todo], processor.video_processor, workers=options.workers):
         if item.error is None:
             yield todo[item.index], item.frames
         else:
-            bad.append((todo[item.index], item.error.removeprefix(f"{item.source}: ")))
+            bad.append((todo[item.index], item.error.removeprefix(f"{source_name(item.source)}: ")))
             bar.update(1)
 
 
@@ -176,9 +179,8 @@ def _encode_batch(index, batch):
 def _describe(file: CorpusFile, frames) -> VideoFile:
     """What the index keeps of the file. Without a hash (it changed while being read) the next run encodes it again."""
     try:
-        content_hash = hash_file(file.path)
-        status = os.stat(file.path)
-        same = (status.st_size, status.st_mtime_ns) == (file.size, file.modified)
+        content_hash = file.digest()
+        same = file.is_unchanged()
     except OSError:  # gone since it was decoded
         same = False
     return VideoFile(

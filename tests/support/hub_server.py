@@ -84,6 +84,7 @@ class HubServer:
         self.tokens: dict[str, str] = {}
         self.objects: dict[str, bytes] = {}
         self.requests: list[tuple[str, str]] = []
+        self.sent = 0
         self.broken_uploads = 0
         self.longest_answer = sys.maxsize
         self.lock = threading.Lock()
@@ -318,5 +319,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             broken = len(content) > self.hub.longest_answer
+            self.hub.sent += len(content)
             self.wfile.write(content[: self.hub.longest_answer])
             self.close_connection = self.close_connection or broken

@@ -17,6 +17,8 @@ from datasets.distributed import split_dataset_by_node
 from datasets.exceptions import DatasetNotFoundError, DatasetsError
 from huggingface_hub.errors import HTTPError  # of whichever HTTP library the client is built on
 
+from dmae.remote_videos import RowVideo
+
 from .folder import inside
 from .samples import (
     CAPTION_COLUMNS,
@@ -31,23 +33,6 @@ from .samples import (
 OTHER_COLUMNS = ("video_id", "start", "end", "hard_negatives")
 
 logger = logging.getLogger(__name__)
-
-
-class StoredVideo(dict):
-    """`{"path", "bytes"}` of one row; the bytes are read from the dataset on disk whenever they are asked for, so
-    that the samples of a corpus of any size fit in memory, and in what is sent to decoding processes."""
-
-    def __init__(self, dataset: Dataset, column: str, row: int, path: str | None):
-        super().__init__(path=path)
-        self._dataset, self._column, self._row = dataset, column, row
-
-    def __missing__(self, key):
-        if key != "bytes":
-            raise KeyError(key)
-        return self._dataset[self._row][self._column]["bytes"]
-
-    def get(self, key, default=None):
-        return self[key] if key in ("path", "bytes") else default
 
 
 class SampleStream:
@@ -140,7 +125,7 @@ def _mapped_samples(dataset: Dataset, column: str, where: str, videos: Path | No
     for number, row in enumerate(dataset.remove_columns(column)):
         path = paths[number]
         if sizes[number] is not None:
-            row[column] = StoredVideo(dataset, column, number, path)
+            row[column] = RowVideo(dataset, column, number, path)
             if path is None and row.get("video_id") is None:
                 row["video_id"] = _digest(row[column]["bytes"])
             if path is not None and size_of.setdefault(path, sizes[number]) != sizes[number]:

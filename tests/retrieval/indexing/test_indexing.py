@@ -171,7 +171,7 @@ def test_files_that_moved_or_were_touched_are_noted_not_encoded_again(index, tmp
     assert (report.added, report.updated, report.unchanged, report.vanished) == (0, 0, 3, [])
     again = index.search("red")[0]
     assert (again.id, again.score, again.path) == (best.id, best.score, str(tmp_path / "new" / best.id))
-    monkeypatch.setattr("dmae.retrieval.indexing.corpus.hash_file", None)  # nothing is left to compare
+    monkeypatch.setattr("dmae.retrieval.indexing.corpus.hash_video", None)  # nothing is left to compare
     assert index.add(tmp_path / "new").unchanged == 3
 
 
@@ -181,8 +181,7 @@ def test_a_file_that_goes_while_it_is_read_stops_nothing(index, tmp_path, monkey
     def gone(path):
         raise FileNotFoundError(path)
 
-    for module in ("encoding", "corpus"):
-        monkeypatch.setattr(f"dmae.retrieval.{module}.hash_file", gone)
+    monkeypatch.setattr("dmae.retrieval.indexing.corpus.hash_video", gone)
     assert index.add(tmp_path).added == 2
     assert index.add(tmp_path).updated == 2  # without a hash they are taken for changed
 

@@ -1,15 +1,13 @@
 """An index on the Hub and on an object store."""
 
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
-import boto3
 import pytest
 from embeddings import exhaustive, texts, videos
 from hub_server import HubServer
 from huggingface_hub import hf_hub_download
+from object_store import KEYS, s3_client, s3_server
 from training_parts import tiny_model
 from video_files import write_video
 
@@ -107,17 +105,9 @@ def test_a_shared_video_never_leaves_its_folder(hostile):
 @pytest.fixture(scope="module")
 def object_store():
     """moto's S3 in a process of its own, as storage options."""
-    command = [sys.executable, "-c", "import sys; from moto.server import main; main(['-p', '0'])"]
-    server = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-    try:
-        port = next(line.split(":")[-1].split()[0] for line in server.stderr if "Running on http" in line)
-        threading.Thread(target=server.stderr.read, daemon=True).start()  # its log must not fill the pipe
-        endpoint = f"http://127.0.0.1:{port}"
-        keys = {"aws_access_key_id": "x", "aws_secret_access_key": "x"}
-        boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1", **keys).create_bucket(Bucket="videos")
-        yield {**keys, "aws_region": "us-east-1", "aws_endpoint": endpoint, "allow_http": "true"}
-    finally:
-        server.kill()
+    with s3_server() as endpoint:
+        s3_client(endpoint).create_bucket(Bucket="videos")
+        yield {**KEYS, "aws_region": "us-east-1", "aws_endpoint": endpoint, "allow_http": "true"}
 
 
 def test_two_writers_and_two_readers_on_an_object_store(object_store):
