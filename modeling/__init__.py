@@ -7,7 +7,13 @@ from .losses import info_nce_loss, negnce_loss
 from .modeling_dmae import DmaeModel, DmaeOutput
 from .processing_dmae import DmaeProcessor
 from .similarity import dmae_similarity, nearest_frames
-from .token_masking import AttentionTokenWeightPredictor, TokenWeightPredictor, adaptive_mask, partial_order_loss
+from .token_masking import (
+    AttentionTokenWeightPredictor,
+    ProjectedAttentionTokenWeightPredictor,
+    TokenWeightPredictor,
+    adaptive_mask,
+    partial_order_loss,
+)
 from .video_processing_dmae import DmaeVideoProcessor
 from .video_reading import VideoDecodeError, VideoFrames, read_frames
 
@@ -18,6 +24,7 @@ __all__ = [
     "DmaeOutput",
     "DmaeProcessor",
     "DmaeVideoProcessor",
+    "ProjectedAttentionTokenWeightPredictor",
     "TextFeatures",
     "TokenWeightPredictor",
     "VideoDecodeError",

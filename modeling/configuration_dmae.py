@@ -27,13 +27,14 @@ class DmaeConfig(PreTrainedConfig):
         negative_weight (`float`, defaults to 0.5): β, the weight of the hard negatives' term.
         logit_scale (`float`, defaults to 100.0): α; the initial value where it is learned.
         learn_logit_scale (`bool`, defaults to `False`): train α (at most 100) instead of fixing it.
-        tpm_predictor (`str`, *optional*, defaults to `"linear"`): `"linear"`, `"attention"`, or None for no TPM-CL.
+        tpm_predictor (`str`, *optional*, defaults to `"linear"`): `"linear"`; `"attention"`, as released;
+            `"projected_attention"`, ours with query and key layers; or None for no TPM-CL.
         tpm_threshold (`float`, defaults to 0.6): τ, the share of token weight that is masked out.
         tpm_mask_crossing (`bool`, defaults to `False`): also mask the token with which the share reaches τ, so that
             at least one always is; the paper does not.
         tpm_margin (`float`, defaults to 0.6): μ, by how much the whole must beat the masked.
         tpm_weight (`float`, defaults to 1.0): weight of the partial-order loss in the total.
-        tpm_heads (`int`, defaults to 8): heads of the attention predictor.
+        tpm_heads (`int`, defaults to 8): heads of the attention predictors.
         initializer_factor (`float`, defaults to 1.0): as in CLIP.
     """
 
@@ -73,7 +74,8 @@ class DmaeConfig(PreTrainedConfig):
         self._check()
 
     def _check(self) -> None:
-        choices = {"loss": ("negnce", "infonce"), "tpm_predictor": ("linear", "attention", None)}
+        predictors = ("linear", "attention", "projected_attention", None)
+        choices = {"loss": ("negnce", "infonce"), "tpm_predictor": predictors}
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"DmaeConfig.{name} must be one of {allowed}, got {getattr(self, name)!r}")

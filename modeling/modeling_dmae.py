@@ -1,5 +1,6 @@
 """DMAE + TPM-CL on CLIP towers as a `PreTrainedModel` (arXiv:2309.11082; method.md)."""
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from .frame_transformer import FrameTransformer
 from .logit_scale import CappedScale
 from .losses import info_nce_loss, negnce_loss
 from .similarity import dmae_similarity
-from .token_masking import AttentionTokenWeightPredictor, TokenWeightPredictor, partial_order_loss
+from .token_masking import ATTENTION_PREDICTORS, TokenWeightPredictor, partial_order_loss
 
 
 @dataclass
@@ -116,14 +117,35 @@ class DmaeModel(DmaePreTrainedModel):
         if config.tpm_predictor == "linear":
             self.word_predictor = TokenWeightPredictor(config.num_frames, config.max_words, dim)
             self.frame_predictor = TokenWeightPredictor(1, config.num_frames, dim)
-        elif config.tpm_predictor == "attention":
-            self.word_predictor = AttentionTokenWeightPredictor(config.num_frames, dim, config.tpm_heads)
-            self.frame_predictor = AttentionTokenWeightPredictor(1, dim, config.tpm_heads)
+        elif config.tpm_predictor is not None:
+            predictor = ATTENTION_PREDICTORS[config.tpm_predictor]
+            self.word_predictor = predictor(config.num_frames, dim, config.tpm_heads)
+            self.frame_predictor = predictor(1, dim, config.tpm_heads)
         if config.tpm_predictor is not None:
             # Its weights only choose which frames are masked (the words' also pool the text), so no gradient ever
             # reaches it: frozen, or DDP would wait for one.
             self.frame_predictor.requires_grad_(False)
         self.post_init()
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, output_loading_info=False, **kwargs):
+        """As in transformers. A checkpoint from before `"projected_attention"` had this name says `"attention"` and
+        holds query and key layers: it loads as what it is, unless the call asks for another predictor."""
+        model, report = super().from_pretrained(
+            pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs
+        )
+        named_before = "word_predictor.query.weight" in report["unexpected_keys"]
+        if named_before and model.config.tpm_predictor == "attention" and "tpm_predictor" not in kwargs:
+            config = copy.deepcopy(model.config)
+            config.tpm_predictor = "projected_attention"
+            # What was said of the configuration is in it now.
+            others = {
+                key: value for key, value in kwargs.items() if key not in (*DmaeConfig.__annotations__, "config")
+            }
+            model, report = super().from_pretrained(
+                pretrained_model_name_or_path, *args, config=config, output_loading_info=True, **others
+            )
+        return (model, report) if output_loading_info else model
 
     @classmethod
     def from_clip(cls, pretrained_model_name_or_path, **kwargs) -> "DmaeModel":

@@ -45,16 +45,38 @@ class TokenWeightPredictor(nn.Module):
 
 
 class AttentionTokenWeightPredictor(nn.Module):
-    """The paper's second variant: attention of the queries over the tokens, for any number of tokens.
+    """The paper's second variant, as released: attention of the queries over the tokens, for any number of tokens.
 
-    Multi-head attention logits summed over heads, mixed linearly over the queries, softmax over the tokens.
-    `num_queries` fixes the mix; shorter query sequences are treated as zero-padded.
+    Queries and tokens are split into heads as they are, without layers of their own; the heads' attention weights are
+    summed, mixed linearly over the queries, and a softmax over the tokens gives the weights. `num_queries` fixes the
+    mix; a shorter sequence of queries is as one with zeros after it, which add the same to every token.
     """
 
     def __init__(self, num_queries: int, dim: int, num_heads: int = 8):
         super().__init__()
-        if dim % num_heads:
-            raise ValueError(f"dim {dim} is not a multiple of num_heads {num_heads}")
+        _check_heads(dim, num_heads)
+        self.num_heads = num_heads
+        self.mix = nn.Linear(num_queries, 1)
+
+    def forward(
+        self, queries: torch.Tensor, tokens: torch.Tensor, token_mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Weights `(B, N)` of `tokens` `(B, N, D)` given `queries` `(B, Q, D)`; rows sum to 1, padding gets 0."""
+        products = _head_products(queries, tokens, self.num_heads)
+        if token_mask is not None:
+            products = products.masked_fill(token_mask[:, None, None] <= 0, torch.finfo(products.dtype).min)
+        return _softmax(_mixed(self.mix, products.softmax(dim=3).sum(dim=1)), token_mask)
+
+
+class ProjectedAttentionTokenWeightPredictor(nn.Module):
+    """A variant of ours: attention with query and key layers, whose dot products are mixed without a softmax per head.
+
+    Otherwise as `AttentionTokenWeightPredictor`.
+    """
+
+    def __init__(self, num_queries: int, dim: int, num_heads: int = 8):
+        super().__init__()
+        _check_heads(dim, num_heads)
         self.num_heads = num_heads
         self.query = nn.Linear(dim, dim, bias=False)
         self.key = nn.Linear(dim, dim, bias=False)
@@ -64,16 +86,35 @@ class AttentionTokenWeightPredictor(nn.Module):
         self, queries: torch.Tensor, tokens: torch.Tensor, token_mask: torch.Tensor | None = None
     ) -> torch.Tensor:
         """Weights `(B, N)` of `tokens` `(B, N, D)` given `queries` `(B, Q, D)`; rows sum to 1, padding gets 0."""
-        missing = self.mix.in_features - queries.shape[1]
-        if missing < 0:
-            raise ValueError(f"this predictor mixes at most {self.mix.in_features} queries, got {queries.shape[1]}")
-        heads = [
-            projection.unflatten(2, (self.num_heads, -1)).transpose(1, 2)
-            for projection in (self.query(queries), self.key(tokens))
-        ]
-        attention = (heads[0] @ heads[1].transpose(2, 3) * heads[0].shape[-1] ** -0.5).sum(dim=1)
-        logits = self.mix(F.pad(attention, (0, 0, 0, missing)).transpose(1, 2)).squeeze(2)
-        return _softmax(logits, token_mask)
+        products = _head_products(self.query(queries), self.key(tokens), self.num_heads)
+        scale = (tokens.shape[2] // self.num_heads) ** -0.5
+        return _softmax(_mixed(self.mix, (products * scale).sum(dim=1)), token_mask)
+
+
+# By `DmaeConfig.tpm_predictor`.
+ATTENTION_PREDICTORS = {
+    "attention": AttentionTokenWeightPredictor,
+    "projected_attention": ProjectedAttentionTokenWeightPredictor,
+}
+
+
+def _check_heads(dim: int, num_heads: int) -> None:
+    if dim % num_heads:
+        raise ValueError(f"dim {dim} is not a multiple of num_heads {num_heads}")
+
+
+def _head_products(queries: torch.Tensor, tokens: torch.Tensor, num_heads: int) -> torch.Tensor:
+    """Dot products `(B, heads, Q, N)` of `(B, Q, D)` and `(B, N, D)`, D cut into heads."""
+    heads = [side.unflatten(2, (num_heads, -1)).transpose(1, 2) for side in (queries, tokens)]
+    return heads[0] @ heads[1].transpose(2, 3)
+
+
+def _mixed(mix: nn.Linear, attention: torch.Tensor) -> torch.Tensor:
+    """`(B, Q, N)`, at most as many queries as `mix` takes, to `(B, N)`."""
+    missing = mix.in_features - attention.shape[1]
+    if missing < 0:
+        raise ValueError(f"this predictor mixes at most {mix.in_features} queries, got {attention.shape[1]}")
+    return mix(F.pad(attention, (0, 0, 0, missing)).transpose(1, 2)).squeeze(2)
 
 
 def _softmax(logits: torch.Tensor, token_mask: torch.Tensor | None) -> torch.Tensor:

@@ -32,8 +32,9 @@ def content_spans(text: str, weighting: str = "stopwords") -> list[tuple[int, in
     """Character spans of the content words of `text`.
 
     Args:
-        weighting: `"stopwords"` takes every word that is not a stop word; `"pos"` takes nouns, verbs and adjectives
-            that are not stop words, by spaCy; `"none"` takes none.
+        weighting: `"stopwords"` takes every word that is not a stop word; `"pos"`, the method's own, takes nouns,
+            verbs and adjectives that are not stop words, by spaCy (no proper nouns, as in the release); `"none"`
+            takes none.
 
     Raises:
         ValueError: unknown weighting. ImportError: `"pos"` without spaCy or its English model.
@@ -43,7 +44,7 @@ def content_spans(text: str, weighting: str = "stopwords") -> list[tuple[int, in
     if weighting == "stopwords":
         return [m.span() for m in _WORD.finditer(text) if m.group().lower().replace("’", "'") not in STOP_WORDS]
     if weighting == "pos":
-        tags = ("NOUN", "PROPN", "VERB", "ADJ")
+        tags = ("NOUN", "VERB", "ADJ")  # proper nouns are not among the release's
         return [
             (token.idx, token.idx + len(token.text))
             for token in _spacy_pipeline()(text)

@@ -1,19 +1,22 @@
 """DmaeModel as a PreTrainedModel: shapes, options, saving, CLIP checkpoints, precision, gradients."""
 
+import json
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import TEXT, VISION, tiny_batch, tiny_config, tiny_model
 from torch.nn import functional as F
-from transformers import BertConfig, CLIPConfig, CLIPModel
+from transformers import AutoModel, BertConfig, CLIPConfig, CLIPModel
 
-from dmae.modeling import DmaeConfig, DmaeModel, dmae_similarity, negnce_loss
+from dmae.modeling import AttentionTokenWeightPredictor, DmaeConfig, DmaeModel, dmae_similarity, negnce_loss
 
 VARIANTS = [
     {},
     {"loss": "infonce", "tpm_predictor": None},
     {"tpm_predictor": "attention", "learn_logit_scale": True},
+    {"tpm_predictor": "projected_attention"},
     {"temporal_layers": 2, "learned_token_weights": True},
     {"textual_attention": False, "visual_attention": False},
     {"mean_pooling": True},
@@ -112,6 +115,25 @@ def test_save_and_load_round_trip(tmp_path, options):
     assert not report["missing_keys"] and not report["unexpected_keys"]
     with torch.no_grad():
         assert loaded(**batch).logits_per_text.equal(model(**batch).logits_per_text)
+
+
+@pytest.mark.parametrize("through", ["model", "auto"])
+def test_a_checkpoint_whose_attention_has_query_and_key_layers_loads_as_what_it_is(tmp_path, through):
+    """Before the released predictor was here, "attention" was the name of ours."""
+    model = tiny_model(tpm_predictor="projected_attention")
+    model.save_pretrained(tmp_path)
+    written = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**written, "tpm_predictor": "attention"}))
+    if through == "auto":
+        loaded = AutoModel.from_pretrained(tmp_path, trust_remote_code=True)
+    else:
+        loaded, report = DmaeModel.from_pretrained(tmp_path, tpm_margin=0.2, output_loading_info=True)
+        assert loaded.config.tpm_margin == 0.2 and not report["missing_keys"] and not report["unexpected_keys"]
+    assert loaded.config.tpm_predictor == "projected_attention"
+    for name, value in model.state_dict().items():
+        assert loaded.state_dict()[name].equal(value), name
+    other = DmaeModel.from_pretrained(tmp_path, tpm_predictor="attention")  # who asks for another gets another
+    assert type(other.word_predictor) is AttentionTokenWeightPredictor
 
 
 def test_weights_missing_from_a_checkpoint_are_initialised(tmp_path):

@@ -108,13 +108,13 @@ def test_parts_of_speech_take_nouns_verbs_and_adjectives(monkeypatch):
     from dmae.modeling import word_weighting
 
     def tag(text):
-        tags = {"big": "ADJ", "dogs": "NOUN", "quickly": "ADV", "is": "AUX", "run": "VERB"}
+        tags = {"big": "ADJ", "Rex": "PROPN", "dogs": "NOUN", "quickly": "ADV", "is": "AUX", "run": "VERB"}
         return [
             SimpleNamespace(idx=text.index(w), text=w, pos_=tags.get(w, "X"), is_stop=w == "is") for w in text.split()
         ]
 
     monkeypatch.setattr(word_weighting, "_spacy_pipeline", lambda: tag)
-    text = "big dogs run quickly"
+    text = "big Rex dogs run quickly"
     assert [text[a:b] for a, b in content_spans(text, "pos")] == ["big", "dogs", "run"]
 
 

@@ -6,7 +6,15 @@ from golden import golden, needs_golden
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmae.modeling import AttentionTokenWeightPredictor, TokenWeightPredictor, adaptive_mask, partial_order_loss
+from dmae.modeling import (
+    AttentionTokenWeightPredictor,
+    ProjectedAttentionTokenWeightPredictor,
+    TokenWeightPredictor,
+    adaptive_mask,
+    partial_order_loss,
+)
+
+ATTENTION = [AttentionTokenWeightPredictor, ProjectedAttentionTokenWeightPredictor]
 
 
 def predictors(values):
@@ -55,8 +63,36 @@ def test_the_mask_removes_the_heaviest_tokens_below_the_threshold(raw, threshold
         assert removed.sum() + kept.max() >= threshold - 1e-9
 
 
+def released_attention(queries, tokens, mix, heads):
+    """The release's second predictor, a pair and a head at a time: softmax over tokens of each head's dot products at
+    scale 1, heads added up, one linear mix of the queries, softmax over tokens."""
+    size = queries.shape[2] // heads
+    rows = []
+    for q, k in zip(queries, tokens):
+        summed = sum(
+            (q[:, h * size : (h + 1) * size] @ k[:, h * size : (h + 1) * size].T).softmax(dim=1) for h in range(heads)
+        )
+        rows.append((mix.weight[0] @ summed + mix.bias).softmax(dim=0))
+    return torch.stack(rows)
+
+
+@pytest.mark.parametrize("heads", [1, 2, 4])
+def test_the_attention_predictor_is_the_released_one(heads):
+    torch.manual_seed(0)
+    predictor = AttentionTokenWeightPredictor(3, 8, heads).double()
+    assert {name: tuple(p.shape) for name, p in predictor.named_parameters()} == {
+        "mix.weight": (1, 3),
+        "mix.bias": (1,),
+    }
+    queries, tokens = torch.randn(5, 3, 8).double(), torch.randn(5, 6, 8).double()
+    expected = released_attention(queries, tokens, predictor.mix, heads)
+    torch.testing.assert_close(predictor(queries, tokens), expected, atol=1e-12, rtol=0)
+    ours = ProjectedAttentionTokenWeightPredictor(3, 8, heads).double()
+    assert {name for name, _ in ours.named_parameters()} == {"query.weight", "key.weight", "mix.weight"}
+
+
 @pytest.mark.parametrize(
-    "make", [lambda q, n, d: TokenWeightPredictor(q, n, d), lambda q, n, d: AttentionTokenWeightPredictor(q, d, 2)]
+    "make", [TokenWeightPredictor, *(lambda q, n, d, kind=kind: kind(q, d, 2) for kind in ATTENTION)]
 )
 def test_predicted_weights_sum_to_one_and_ignore_padding(make):
     torch.manual_seed(0)
@@ -67,22 +103,23 @@ def test_predicted_weights_sum_to_one_and_ignore_padding(make):
     assert weights[0, 4:].eq(0).all() and (weights[mask > 0] > 0).all()
 
 
-def test_the_attention_predictor_takes_any_number_of_tokens_and_the_linear_says_it_does_not():
-    attention = AttentionTokenWeightPredictor(4, 8, 2)
+@pytest.mark.parametrize("kind", ATTENTION)
+def test_attention_predictors_take_any_number_of_tokens_and_the_linear_says_it_does_not(kind):
+    attention = kind(4, 8, 2)
     for tokens in (1, 5, 9):
         assert attention(torch.randn(2, 3, 8), torch.randn(2, tokens, 8)).shape == (2, tokens)
     with pytest.raises(ValueError, match="takes 4 queries and 6 tokens, got 4 and 5"):
         TokenWeightPredictor(4, 6, 8)(torch.randn(2, 4, 8), torch.randn(2, 5, 8))
 
 
-@given(seed=st.integers(0, 10**6))
-@settings(max_examples=20, deadline=None)
-def test_padding_never_changes_the_loss_of_the_attention_variant(seed):
+@given(seed=st.integers(0, 10**6), kind=st.sampled_from(ATTENTION))
+@settings(max_examples=30, deadline=None)
+def test_padding_never_changes_the_loss_of_the_attention_variants(seed, kind):
     g = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
     unit = lambda *s: torch.nn.functional.normalize(torch.randn(*s, generator=g).double(), dim=-1)  # noqa: E731
     sentence, words, frames, junk = unit(3, 8), unit(3, 5, 8), unit(3, 4, 8), unit(3, 2, 8)
-    heads = AttentionTokenWeightPredictor(6, 8, 2).double(), AttentionTokenWeightPredictor(1, 8, 2).double()
+    heads = kind(6, 8, 2).double(), kind(1, 8, 2).double()
     plain = partial_order_loss(sentence, words, frames, *heads)
     padded = partial_order_loss(
         sentence,
