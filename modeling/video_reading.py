@@ -79,7 +79,7 @@ def read_frames(
     name = source_name(source)
     _check_arguments(name, num_frames, start, end, size, sampling)
     rng = np.random.default_rng(seed) if sampling == "random_segments" else None
-    with open_video(source, limits, threads or _decoder_threads()) as video:
+    with open_video(source, limits, threads or decoder_threads()) as video:
         frames = _read(video, num_frames, (start, end), FrameConverter(size), sampling, rng)
     for message in frames.warnings:
         warnings.warn(f"{name}: {message}", UserWarning, stacklevel=2)
@@ -100,7 +100,7 @@ def _check_arguments(name: str, num_frames: int, start, end, size, sampling: str
         raise ValueError(f"{name}: end ({end} s) must come after start ({start or 0} s)")
 
 
-def _decoder_threads() -> int:
+def decoder_threads() -> int:
     """As many as this process has processors; more than 4 only wait for each other."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(usable, 4)
