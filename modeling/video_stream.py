@@ -231,6 +231,7 @@ class _Run:
         self.convert, self.faults, self.sparing = convert, faults, sparing
         self.skip = sparing and video.stream.codec_context.name in ONE_PACKET_A_FRAME
         self.position = position
+        self._due = moments.tick(position)  # of the moment at `position`
         self.gave_up = False
         self._latest: tuple[int, av.VideoFrame] | None = None
         self._pixels: np.ndarray | None = None  # of the latest frame, once somebody asked
@@ -269,7 +270,7 @@ class _Run:
         tick = self._tick(frame)
         if tick is None or (self._latest is not None and tick < self._latest[0]):
             return
-        while self.position < self.moments.stop and self.moments.tick(self.position) < tick and not self.gave_up:
+        while self._due < tick and self.position < self.moments.stop and not self.gave_up:
             yield from self._at_moment(*(self._latest or (tick, frame)))
         self._latest, self._pixels = (tick, frame), None
 
@@ -289,6 +290,7 @@ class _Run:
             self.faults.damaged += frame.is_corrupt
         moment = float(self.moments.seconds(self.position))
         self.position += 1
+        self._due = self.moments.tick(self.position)
         yield StreamedFrame(moment, self.timeline.seconds(shown), self._pixels)
 
     def _plan(self) -> Iterator[tuple[av.Packet | None, bool]]:

@@ -91,11 +91,13 @@ def test_a_start_that_is_not_zero_and_an_edit_list(tmp_path):
     assert stream(late)[0] == at_middles(COUNT, RATE, 2)
     cut = write_video(tmp_path / "cut.mp4", COUNT, rate=RATE, options=options, ticks=list(range(-12, COUNT - 12)))
     assert stream(cut)[0] == [12 + n for n in at_middles(COUNT - 12, RATE, 2)]
-    sound = write_video(
-        tmp_path / "sound.mp4", 48, rate=RATE, options=options, ticks=list(range(24, 72)), sound=True
-    )
+    sound = write_video(tmp_path / "sound.mp4", 48, rate=RATE, options=options, ticks=list(range(24, 72)), sound=True)
     numbers, moments, frames = stream(sound, 1)
-    assert (numbers, moments, frames.begin) == ([12, 36], pytest.approx([1.5, 2.5], abs=0.1), pytest.approx(1, abs=0.1))
+    assert (numbers, moments, frames.begin) == (
+        [12, 36],
+        pytest.approx([1.5, 2.5], abs=0.1),
+        pytest.approx(1, abs=0.1),
+    )
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi"])
