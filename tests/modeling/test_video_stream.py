@@ -1,4 +1,4 @@
-"""`FrameStream`: the right frame at every moment of a whole video, whatever its format, and what it says of bad ones."""
+"""`FrameStream`: the right frame at every moment of a whole video in any format, and what it says of bad ones."""
 
 import struct
 import warnings
@@ -150,7 +150,7 @@ def test_a_damaged_stretch_is_passed_with_a_warning(tmp_path):
     for _, position, size in packets[low:high]:
         data[position + 5 : position + size] = b"\x00" * (size - 5)
     path.write_bytes(data)
-    numbers, moments, frames = stream(path, 4)
+    numbers, _, frames = stream(path, 4)
     expected = at_middles(COUNT, RATE, 4)
     assert len(numbers) == len(expected)
     assert numbers[:12] == expected[:12] and numbers[-12:] == expected[-12:]
