@@ -7,6 +7,7 @@ import time
 from dataclasses import asdict
 
 from .arguments import add_index, add_model, key_values, load_model, storage_options
+from .following import add_watching, folders_of, follow
 
 WAIT_FOR_INDEX = 600  # seconds that the other processes of a launch wait for the first to create the index
 
@@ -40,6 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--commit-every", type=int, default=256, help="videos in a commit (default: 256)")
     parser.add_argument("--prune", action="store_true", help="remove videos whose file has vanished")
     parser.add_argument("--retry-failed", action="store_true", help="try unreadable files again")
+    add_watching(parser)
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
 
@@ -54,10 +56,14 @@ def run(args: argparse.Namespace) -> int:
     options["source_options"] = key_values("--source-option", args.source_option)
     # What cannot be is told before a model is loaded or an index made.
     AddOptions(**options)
+    if args.watch:
+        folders_of(args)
     find_sources(args.videos, options["source_options"])
     if VideoTable.exists(args.index, storage_options(args)):
         VideoTable.open(args.index, storage_options=storage_options(args))
     index = _open_or_create(args, *load_model(args))
+    if args.watch:
+        return follow(args, index, options)
     report = index.add(args.videos if len(args.videos) > 1 else args.videos[0], **options)
     if args.json:
         print(json.dumps({"index": index.uri, "videos": len(index), **asdict(report)}, ensure_ascii=False))

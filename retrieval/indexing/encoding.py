@@ -6,7 +6,7 @@ import sys
 import time
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -58,6 +58,7 @@ class AddOptions:
         workers: decoding processes.
         source_options: of the stores that URLs lead to, as fsspec takes them, such as `{"key": …, "secret": …}`.
         rank, world_size: this process's share of the corpus (by default what the launcher set, else all of it).
+        is_whole: asked for the path of each file to be encoded; one that is not whole yet is left for a later run.
         progress: show a progress bar (by default where standard error is a terminal).
     """
 
@@ -70,6 +71,7 @@ class AddOptions:
     source_options: dict | None = None
     rank: int = field(default_factory=lambda: int(os.environ.get("RANK", 0)))
     world_size: int = field(default_factory=lambda: int(os.environ.get("WORLD_SIZE", 1)))
+    is_whole: Callable[[str], bool] | None = None
     progress: bool = field(default_factory=sys.stderr.isatty)
 
     def __post_init__(self):
@@ -114,10 +116,10 @@ def _share(plan: Plan, failures: FailureLog, report: AddReport, options: AddOpti
         if zlib.crc32(file.id.encode()) % options.world_size != options.rank:
             continue
         error = None if options.retry_failed else failures.error_of(file)
-        if error is None:
-            todo.append(file)
-        else:
+        if error is not None:
             report.failed.append((file.path, error))
+        elif options.is_whole is None or options.is_whole(file.path):
+            todo.append(file)
     return todo
 
 
