@@ -52,23 +52,23 @@ COMMANDS = {
         "dmae export clips.parquet --index clips.index --where 'duration < 60'",
     ),
     "init": Command(
-        "training.synthetic.init",
+        "training.commands.init",
         "make a small model from random weights with a tokenizer of its own",
         "dmae init runs/small --captions demo/corpus --stills 1000",
     ),
     "train": Command(
-        "training.train",
+        "training.commands.train",
         "fine-tune a model on captioned videos",
         "dmae train training/configs/msrvtt_vit_b32.yaml videos=~/msrvtt batch_size=64",
     ),
     "evaluate": Command(
-        "training.evaluation.evaluate",
+        "training.commands.evaluate",
         "measure retrieval on a benchmark or a folder: recall, ranks, hard negatives",
         "dmae evaluate runs/msrvtt_vit_b32 msrvtt --videos data/msrvtt/videos --annotations data/msrvtt"
         " --json result.json",
     ),
     "push": Command(
-        "training.release.push",
+        "training.commands.push",
         "publish a trained model on the Hub with its code and model card",
         "dmae push runs/msrvtt_vit_b32 YOUR_NAME/dmae-vit-b32-msrvtt --private",
     ),
@@ -83,17 +83,17 @@ COMMANDS = {
         "dmae push-space me/my-search --model me/my-model --index me/my-index",
     ),
     "convert": Command(
-        "training.release.convert",
+        "training.commands.convert",
         "convert weights of CLIP4Clip, TS2-Net, DRL or OpenAI's CLIP into a DMAE model",
         "dmae convert ckpts/pytorch_model.bin.4 models/clip4clip-msrvtt",
     ),
     "frames": Command(
-        "training.batches.frames",
+        "training.commands.frames",
         "decode a corpus once, for all training runs",
         "dmae frames msrvtt frames.cache --videos ~/msrvtt/videos --annotations ~/msrvtt --sampling per_second",
     ),
     "synthetic": Command(
-        "training.synthetic.synthetic",
+        "training.commands.synthetic",
         "write a synthetic corpus of mp4 files with captions and hard negatives",
         "dmae synthetic shapes --train 3000 --test 500",
     ),

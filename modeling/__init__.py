@@ -1,21 +1,28 @@
-"""DMAE + TPM-CL: the model, its similarity and losses, and its processors."""
+"""DMAE + TPM-CL: the model, its similarity and losses, and its processors.
 
-from .configuration_dmae import DmaeConfig
-from .features import TextFeatures, VideoFeatures
-from .loading import load_pretrained
-from .losses import info_nce_loss, negnce_loss
-from .modeling_dmae import DmaeModel, DmaeOutput
-from .processing_dmae import DmaeProcessor
-from .similarity import dmae_similarity, nearest_frames
-from .token_masking import (
-    AttentionTokenWeightPredictor,
-    ProjectedAttentionTokenWeightPredictor,
-    TokenWeightPredictor,
-    adaptive_mask,
-    partial_order_loss,
-)
-from .video_processing_dmae import DmaeVideoProcessor
-from .video_reading import VideoDecodeError, VideoFrames, read_frames
+Imported on first use: the similarity, the losses and the reading of frames need no transformers.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .configuration_dmae import DmaeConfig
+    from .features import TextFeatures, VideoFeatures
+    from .loading import load_pretrained
+    from .losses import info_nce_loss, negnce_loss
+    from .modeling_dmae import DmaeModel, DmaeOutput
+    from .processing_dmae import DmaeProcessor
+    from .similarity import dmae_similarity, nearest_frames
+    from .token_masking import (
+        AttentionTokenWeightPredictor,
+        ProjectedAttentionTokenWeightPredictor,
+        TokenWeightPredictor,
+        adaptive_mask,
+        partial_order_loss,
+    )
+    from .video_processing_dmae import DmaeVideoProcessor
+    from .video_reading import VideoDecodeError, VideoFrames, read_frames
 
 __all__ = [
     "AttentionTokenWeightPredictor",
@@ -39,3 +46,38 @@ __all__ = [
     "partial_order_loss",
     "read_frames",
 ]
+
+_MODULES = {
+    "AttentionTokenWeightPredictor": "token_masking",
+    "DmaeConfig": "configuration_dmae",
+    "DmaeModel": "modeling_dmae",
+    "DmaeOutput": "modeling_dmae",
+    "DmaeProcessor": "processing_dmae",
+    "DmaeVideoProcessor": "video_processing_dmae",
+    "ProjectedAttentionTokenWeightPredictor": "token_masking",
+    "TextFeatures": "features",
+    "TokenWeightPredictor": "token_masking",
+    "VideoDecodeError": "video_reading",
+    "VideoFeatures": "features",
+    "VideoFrames": "video_reading",
+    "adaptive_mask": "token_masking",
+    "dmae_similarity": "similarity",
+    "info_nce_loss": "losses",
+    "load_pretrained": "loading",
+    "nearest_frames": "similarity",
+    "negnce_loss": "losses",
+    "partial_order_loss": "token_masking",
+    "read_frames": "video_reading",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_MODULES[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

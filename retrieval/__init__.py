@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from .errors import VideoIndexError
     from .index import VideoIndex
     from .indexing.encoding import AddReport
-    from .search.candidates import SearchLimits
+    from .search.limits import SearchLimits
     from .search.searcher import SearchHit
 
 __all__ = ["AddReport", "SearchHit", "SearchLimits", "VideoIndex", "VideoIndexError"]
@@ -17,7 +17,7 @@ _MODULES = {
     "VideoIndexError": "errors",
     "VideoIndex": "index",
     "SearchHit": "search.searcher",
-    "SearchLimits": "search.candidates",
+    "SearchLimits": "search.limits",
 }
 
 

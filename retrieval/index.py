@@ -1,7 +1,6 @@
 """`VideoIndex`: the one object a user of the search holds."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 
 from .errors import VideoIndexError
 from .indexing import encoding
@@ -9,10 +8,11 @@ from .indexing.fingerprint import model_encoder, preprocessing_encoder
 from .inputs import check_ids
 from .search import explanation
 from .search import query as query_module
-from .search.candidates import SearchLimits
+from .search.limits import SearchLimits
 from .search.scoring import EXAMPLE_OPTIONS, ScoreOptions
 from .search.searcher import Searcher, SearchHit
 from .sharing import hub as sharing
+from .statistics import statistics
 from .storage.filters import make_where
 from .storage.rows import VideoFile, make_rows
 from .storage.schema import Encoder, IndexSettings
@@ -225,27 +225,18 @@ class VideoIndex:
     def optimize(self, *, vector_index: bool | None = None) -> None:
         """Merges small data files; builds the vector index (by default where the index has outgrown exact search)."""
         self.table.compact(force=True)
-        if vector_index or (vector_index is None and self._searcher.source.outgrown):
+        if vector_index or (vector_index is None and self._searcher.limits.outgrown_by(len(self))):
             self.table.build_vector_index()
 
     def maintain(self) -> None:
         """What `add` does at its end: as `optimize`, as far as it pays."""
         self.table.compact()
-        if self._searcher.source.outgrown and not self.table.has_vector_index():
+        if self._searcher.limits.outgrown_by(len(self)) and not self.table.has_vector_index():
             self.table.build_vector_index()
 
     def stats(self) -> dict:
         """Sizes, provenance and how searches are answered, as plain values."""
-        settings = self.table.settings
-        return {
-            "uri": self.uri,
-            "videos": len(self),
-            "bytes": self.table.nbytes,
-            "version": self.table.version,
-            "columns": self.table.columns,
-            **asdict(settings),
-            **self._searcher.stats(),
-        }
+        return statistics(self.table, self._searcher.limits) | self._searcher.stats()
 
     def push_to_hub(self, repo_id: str, **options) -> str:
         """Shares the index as a dataset repository; see `sharing.push` for options."""

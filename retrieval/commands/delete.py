@@ -12,12 +12,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..index import VideoIndex
+    from ..inputs import check_ids
+    from ..storage.table import VideoTable
 
-    index = VideoIndex.open(args.index, storage_options=storage_options(args))
-    ids = list(dict.fromkeys(args.ids))
-    deleted = index.delete(ids)
-    print(f"{index.uri}: {deleted} deleted, {len(index)} left")
+    table = VideoTable.open(args.index, storage_options=storage_options(args))
+    ids = check_ids(args.ids, distinct=False)
+    deleted = table.delete(ids)
+    print(f"{table.uri}: {deleted} deleted, {table.count()} left")
     if deleted < len(ids):
         print(f"{len(ids) - deleted} of the ids were not in the index", file=sys.stderr)
         return 1

@@ -20,9 +20,9 @@ def run(args: argparse.Namespace) -> int:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from ..index import VideoIndex
+    from ..storage.table import VideoTable
 
-    table = VideoIndex.open(args.index, read_only=True, storage_options=storage_options(args)).table
+    table = VideoTable.open(args.index, read_only=True, storage_options=storage_options(args))
     names = [name for name in table.columns if args.thumbnails or name != "thumbnail"]
     table.count(args.where)  # a broken filter is told before a file is made
     partial = args.destination.with_name(f"{args.destination.name}.part")

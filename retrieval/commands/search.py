@@ -23,18 +23,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..index import VideoIndex
-    from ..sharing.html_report import html_report
     from ..storage.table import VideoTable
 
-    VideoTable.open(
-        args.index, storage_options=storage_options(args)
-    )  # a missing index is told before a model is loaded
+    VideoTable.open(args.index, storage_options=storage_options(args))  # a missing index is told before a model loads
+    from ..index import VideoIndex
+
     model, processor = load_model(args)
     index = VideoIndex.open(args.index, model, processor, read_only=True, storage_options=storage_options(args))
     hits = index.search(args.query, k=args.k, offset=args.offset, where=args.where, min_score=args.min_score)
     pictures = index.thumbnails([hit.id for hit in hits]) if args.html or args.thumbnails else {}
     if args.html:
+        from ..sharing.html_report import html_report
+
         args.html.write_text(html_report(args.query, hits, pictures, offset=args.offset), encoding="utf-8")
     files = write_thumbnails(args.thumbnails, pictures) if args.thumbnails else {}
     if args.json:

@@ -12,9 +12,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..index import VideoIndex
+    from ..search.limits import SearchLimits
+    from ..statistics import statistics
+    from ..storage.table import VideoTable
 
-    stats = VideoIndex.open(args.index, read_only=True, storage_options=storage_options(args)).stats()
+    table = VideoTable.open(args.index, read_only=True, storage_options=storage_options(args))
+    stats = statistics(table, SearchLimits())
     if args.json:
         print(json.dumps(stats, ensure_ascii=False))
         return 0

@@ -1,6 +1,5 @@
 """Where stage one looks (memory, or the table's vector index) and where the candidates' frames come from."""
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -10,27 +9,13 @@ import torch
 from dmae.modeling.features import TextFeatures
 
 from ..storage.table import VideoTable
+from .limits import SearchLimits
 from .resident import FRAME_COLUMNS, ResidentIndex, frames_of
 from .scoring import CandidateFrames, ScoreOptions
 from .stage_one import COHERENT, best_by_frames, best_by_pooled, query_vectors
 
 QUERY_GROUP = 32  # queries that stage one takes at once: each needs a score of every video
 INCOHERENT_FACTOR = 8  # more candidates where the pooled vectors say little and the frames are not in memory
-
-
-@dataclass(frozen=True)
-class SearchLimits:
-    """How a process searches.
-
-    Attributes:
-        candidates: the most videos that stage two scores for a query (at least four for each hit asked for).
-        exact_limit: videos up to which stage one is exact in memory; beyond, a Lance vector index narrows.
-        memory_limit: bytes of frames that may be kept in memory; a larger index reads candidates from the table.
-    """
-
-    candidates: int = 400
-    exact_limit: int = 1_500_000
-    memory_limit: int = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +55,7 @@ class CandidateSource:
         if version == self._version and (loaded or not self._in_memory or not self._fits):
             return
         count = self.table.count()
-        self._in_memory = self.narrows_in_memory(count)
+        self._in_memory = self.limits.narrows_in_memory(self.table, count)
         self._fits = count * self._frame_bytes() <= self.limits.memory_limit
         if not self._in_memory:
             self.resident = None
@@ -80,14 +65,6 @@ class CandidateSource:
                 self.resident = ResidentIndex(self.table, with_frames=with_frames and self._fits)
             self.resident.sync()
         self._version = version
-
-    @property
-    def outgrown(self) -> bool:
-        """Whether there are more videos than exact search in memory is meant for."""
-        return self.table.count() > self.limits.exact_limit
-
-    def narrows_in_memory(self, count: int) -> bool:
-        return count <= self.limits.exact_limit or not self.table.has_vector_index()
 
     def __call__(
         self, queries: TextFeatures, count: int, where: str | None, options: ScoreOptions

@@ -16,8 +16,8 @@ from dmae.modeling.features import TextFeatures, VideoFeatures
 from dmae.modeling.video_reading import VideoFrames
 
 from ..errors import VideoIndexError
-from ..inputs import as_tensor
 from ..media import IMAGE_SUFFIXES, names_media
+from ..tensors import as_tensor
 
 
 def is_text(query) -> bool:

@@ -11,7 +11,8 @@ from dmae.modeling.features import TextFeatures
 from ..errors import VideoIndexError
 from ..storage.filters import make_where
 from ..storage.table import VideoTable
-from .candidates import CandidateSource, SearchLimits
+from .candidates import CandidateSource
+from .limits import SearchLimits
 from .scoring import ScoreOptions
 from .stage_two import rank
 
@@ -102,17 +103,9 @@ class Searcher:
             self.source.refresh(with_frames=True)
 
     def stats(self) -> dict:
-        """How searches are answered, as plain values."""
-        how = "Lance vector index"
-        if self.source.narrows_in_memory(self.table.count()):
-            how = "exact, pooled vectors in memory"
-            if self.source.outgrown:
-                how += "; index.optimize() builds the vector index that this many videos call for"
+        """What this process holds in memory, as plain values."""
         resident = self.source.resident
         return {
-            "stage_one": how,
-            "exact_limit": self.limits.exact_limit,
-            "candidates": self.limits.candidates,
             "resident_bytes": resident.nbytes if resident is not None else 0,
             "coherence": round(resident.coherence, 3) if resident is not None else None,
         }

@@ -11,7 +11,8 @@ import torch
 from dmae.modeling.similarity import nearest_frames
 
 from ..errors import VideoIndexError
-from ..inputs import as_tensor, check_ids
+from ..inputs import check_ids
+from ..tensors import as_tensor
 from .dot_products import quantise
 from .frame_merging import merge_frames
 from .metadata import Metadata

@@ -1,9 +1,7 @@
 """Frames of a corpus decoded once, in memory-mapped Arrow files: `dmae frames SRC DEST`, then `CachedFrames`."""
 
-import argparse
 import json
 import os
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -17,45 +15,13 @@ from tqdm.auto import tqdm
 from dmae.modeling import DmaeVideoProcessor
 from dmae.modeling.frame_loader import FrameLoader
 
-from ..corpora import CorpusError, VideoSample, load_samples
+from ..corpora import CorpusError, VideoSample
+from .cache_settings import CacheSettings
 from .frame_source import resized_and_cropped
 
 SHARD = "frames-*.arrow"
 SHARD_VIDEOS = 32
 SETTINGS = b"dmae.frames"
-
-
-@dataclass(frozen=True)
-class CacheSettings:
-    """What a frame cache holds of each video.
-
-    Args:
-        num_frames: frames of a training example.
-        candidates: frames kept of each segment, evenly spread, to draw one from at random; odd, so that one of them
-            is the segment's middle. 1 with `sampling="per_second"`.
-        size: side of the square frames, in pixels: the shortest edge is resized to it and the middle cropped.
-        sampling: `"midpoints"` or `"per_second"`, as `read_frames` has it.
-    """
-
-    num_frames: int = 12
-    candidates: int = 3
-    size: int = 224
-    sampling: str = "midpoints"
-
-    def __post_init__(self):
-        if self.num_frames < 1 or self.size < 1 or self.candidates < 1 or self.candidates % 2 == 0:
-            raise ValueError("num_frames and size must be positive, candidates positive and odd")
-        if self.sampling == "per_second" and self.candidates != 1:
-            raise ValueError('sampling="per_second" has no segments to draw from: use candidates=1')
-
-    def processor(self) -> DmaeVideoProcessor:
-        square = {"height": self.size, "width": self.size}
-        return DmaeVideoProcessor(
-            num_frames=self.num_frames * self.candidates,
-            sampling=self.sampling,
-            size={"shortest_edge": self.size},
-            crop_size=square,
-        )
 
 
 @dataclass(frozen=True)
@@ -90,7 +56,7 @@ def write_frame_cache(
     todo = [index for index, sample in enumerate(samples) if sample.video_id not in known.places]
     loader = FrameLoader(
         [sample.video for sample in samples],
-        settings.processor(),
+        _video_processor(settings),
         windows=[(sample.start, sample.end) for sample in samples],
         indices=todo,
         workers=workers,
@@ -106,6 +72,15 @@ def write_frame_cache(
     finally:  # also when interrupted: what is decoded is kept
         writer.close()
     return CacheReport(len(todo) - len(failed), len(samples) - len(todo), failed)
+
+
+def _video_processor(settings: CacheSettings) -> DmaeVideoProcessor:
+    return DmaeVideoProcessor(
+        num_frames=settings.num_frames * settings.candidates,
+        sampling=settings.sampling,
+        size={"shortest_edge": settings.size},
+        crop_size={"height": settings.size, "width": settings.size},
+    )
 
 
 class CachedFrames(torch.utils.data.Dataset):
@@ -218,7 +193,7 @@ class _ShardWriter:
 
     def __init__(self, folder: Path, settings: CacheSettings, number: int):
         self.folder, self.settings, self.number = folder, settings, number
-        self.processor = settings.processor()
+        self.processor = _video_processor(settings)
         fields = [("video_id", pa.string()), ("timestamps", pa.list_(pa.float64())), ("frames", pa.large_binary())]
         self.schema = pa.schema(fields, metadata={SETTINGS: json.dumps(asdict(settings)).encode()})
         self.writer, self.rows = None, 0
@@ -251,41 +226,3 @@ class _ShardWriter:
             taken.rename(self.passing_name)
         self.passing_name.unlink()
         self.number += 1
-
-
-def configure(parser: argparse.ArgumentParser) -> None:
-    defaults = CacheSettings()
-    parser.add_argument("source", metavar="SRC", help="folder, benchmark name or Hub id, as `dmae train` takes it")
-    parser.add_argument("destination", metavar="DEST", help="folder of the frame cache; made, or gone on with")
-    parser.add_argument("--split", default="train", help="split to decode, one a cache (default: %(default)s)")
-    parser.add_argument("--videos", help="folder of the videos, where they do not lie beside their table")
-    parser.add_argument("--annotations", help="folder of a benchmark's annotation files")
-    parser.add_argument(
-        "--candidates",
-        type=int,
-        metavar="N",
-        help="frames kept of each segment, to draw one from (default: 3, with per_second 1)",
-    )
-    for name in ("num_frames", "size"):
-        flag = "--" + name.replace("_", "-")
-        parser.add_argument(flag, type=int, default=getattr(defaults, name), help="default: %(default)s")
-    parser.add_argument("--sampling", choices=("midpoints", "per_second"), default=defaults.sampling)
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="decoding processes")
-    parser.add_argument("--json", action="store_true", help="print the report as JSON")
-
-
-def run(args: argparse.Namespace) -> int:
-    candidates = args.candidates
-    if candidates is None:
-        candidates = 1 if args.sampling == "per_second" else CacheSettings.candidates
-    settings = CacheSettings(args.num_frames, candidates, args.size, args.sampling)
-    samples = load_samples(args.source, args.split, videos=args.videos, annotations=args.annotations)
-    report = write_frame_cache(samples, args.destination, settings, workers=args.workers)
-    if args.json:
-        print(json.dumps(asdict(report), ensure_ascii=False))
-    else:
-        print(f"{args.destination}: {report.added} videos added, {report.present} were there", end="")
-        print(f", {len(report.failed)} cannot be read" if report.failed else "")
-        for reason in report.failed.values():
-            print(reason, file=sys.stderr)
-    return 1 if report.failed else 0

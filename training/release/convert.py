@@ -5,13 +5,10 @@ CLIP4Clip, TS2-Net, DRL and X-CLIP keep CLIP under OpenAI's names (`visual.conv1
 `frame_position_embeddings`), which is our frame transformer.
 """
 
-import argparse
-import json
 import math
 import os
 import pickle
 import re
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -247,28 +244,3 @@ def make_processor(config: DmaeConfig, tokenizer: str = CLIP_TOKENIZER) -> DmaeP
         sampling="per_second",
     )
     return DmaeProcessor(video_processor, tokenizer, max_words=config.max_words)
-
-
-def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("weights", metavar="WEIGHTS", help="a state_dict: .bin, .pt, .pth or .safetensors")
-    parser.add_argument("destination", type=Path, metavar="DEST", help="folder for the converted model")
-    parser.add_argument("--tokenizer", default=CLIP_TOKENIZER, help="folder or Hub id (default: %(default)s)")
-    parser.add_argument("--num-frames", type=int, default=12, metavar="N", help="default: %(default)s")
-    parser.add_argument("--max-words", type=int, default=32, metavar="N", help="default: %(default)s")
-    parser.add_argument("--json", action="store_true", help='print {"model", "unused", "new"}')
-
-
-def run(args: argparse.Namespace) -> int:
-    conversion = convert(load_state_dict(args.weights), num_frames=args.num_frames, max_words=args.max_words)
-    processor = make_processor(conversion.model.config, args.tokenizer)
-    conversion.model.save_pretrained(args.destination)
-    processor.save_pretrained(args.destination)
-    if args.json:
-        print(json.dumps({"model": str(args.destination), "unused": conversion.unused, "new": conversion.new}))
-        return 0
-    for name in conversion.unused:
-        print(f"not used: {name}", file=sys.stderr)
-    layers = conversion.model.config.temporal_layers
-    print(f"{args.destination}: CLIP" + (f" and {layers} layers over the frames" if layers else ""))
-    print(f"{len(conversion.unused)} weights not used; new, to be trained: {', '.join(conversion.new) or 'none'}")
-    return 0

@@ -1,7 +1,6 @@
 """A trained model out to the Hub: weights, config, processor, tokenizer, remote code and model card in one commit
 (`dmae push`)."""
 
-import argparse
 import json
 import os
 from pathlib import Path
@@ -179,20 +178,3 @@ def _explanation(error: Exception, repo_id: str, token: str | None) -> str:
 
 def _line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
-
-
-def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="folder of a trained model")
-    parser.add_argument("repo", metavar="REPO", help="owner/name on the Hub; made where it does not exist")
-    parser.add_argument("--private", action="store_true", help="only the owner sees it")
-    parser.add_argument("--message", default="Upload a DMAE model", help="of the commit (default: %(default)s)")
-    parser.add_argument("--json", action="store_true", help='print {"url", "commit", "changed"}')
-
-
-def run(args: argparse.Namespace) -> int:
-    published = push_model(args.model, args.repo, private=args.private, message=args.message)
-    if args.json:
-        print(json.dumps(published._asdict()))
-    else:
-        print(published.url if published.changed else f"{published.url} (already up to date)")
-    return 0

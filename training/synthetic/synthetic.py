@@ -5,7 +5,6 @@ DEST/{train,test}/000001.mp4       H.264, two objects that move
 DEST/{train,test}/captions.jsonl   a line a video: video, captions, hard_negatives, attributes
 """
 
-import argparse
 import json
 import os
 import random
@@ -153,27 +152,3 @@ def _write_text(path: Path, text: str) -> None:
     partial = path.with_name(f".{path.name}.part")
     partial.write_text(text, encoding="utf-8")
     os.replace(partial, path)
-
-
-def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("destination", metavar="DEST", help="a new or empty folder")
-    parser.add_argument("--train", type=int, default=3000, metavar="N", help="training videos (default: %(default)s)")
-    parser.add_argument("--test", type=int, default=500, metavar="N", help="test videos (default: %(default)s)")
-    parser.add_argument(
-        "--seed", type=int, default=0, help="the same seed gives the same bytes (default: %(default)s)"
-    )
-    parser.add_argument("--size", type=int, default=64, help="side of the pictures in pixels (default: %(default)s)")
-    parser.add_argument("--workers", type=int, metavar="N", help="processes (default: all cores)")
-
-
-def run(args: argparse.Namespace) -> int:
-    root = write_corpus(
-        args.destination,
-        num_train=args.train,
-        num_test=args.test,
-        seed=args.seed,
-        size=args.size,
-        workers=args.workers,
-    )
-    print(f"{root}: {args.train} training and {args.test} test videos")
-    return 0

@@ -14,8 +14,8 @@ from datasets import Dataset
 from places import CLIPS
 
 from dmae.modeling import read_frames
+from dmae.training.commands import evaluate as command
 from dmae.training.corpora import CorpusError, HardNegative, VideoSample, load_samples
-from dmae.training.evaluation import evaluate as command
 from dmae.training.evaluation.evaluation import (
     encode_samples,
     encode_texts,

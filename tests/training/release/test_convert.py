@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from dmae.modeling import load_pretrained
-from dmae.training.release import convert as command
+from dmae.training.commands import convert as command
 from dmae.training.release.convert import ConversionError, convert, load_state_dict
 from dmae.training.synthetic.init import make_tokenizer
 

@@ -15,9 +15,9 @@ from hub_server import HubServer
 from huggingface_hub import ModelCard
 
 from dmae.modeling import DmaeConfig, DmaeModel, DmaeProcessor
+from dmae.training.commands import push as command
 from dmae.training.config import TrainConfig, save_config
 from dmae.training.loop import train
-from dmae.training.release import push as command
 from dmae.training.release.model_card import REPO_PLACEHOLDER, TrainingRun, model_card
 from dmae.training.release.push import PublishingError, prepare_repo, publish_run, push_model
 from dmae.training.synthetic.init import new_model

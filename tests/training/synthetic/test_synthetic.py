@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from dmae.training.synthetic import synthetic as command
+from dmae.training.commands import synthetic as command
 from dmae.training.synthetic.captions import MOTION_WORDS, SIZE_WORDS, describe
 from dmae.training.synthetic.rendering import FPS, render
 from dmae.training.synthetic.scenes import COLOURS, DIRECTIONS, SHAPES, Scene, Thing, capacity, sample_scenes
@@ -170,7 +170,7 @@ def test_an_interrupted_corpus_is_completed_and_a_complete_one_left_alone(corpus
         done.append(1)
         write_video(*args)
 
-    from dmae.training import synthetic
+    from dmae.training.synthetic import synthetic
 
     write_video = synthetic.write_video
     root = tmp_path / "corpus"
@@ -189,11 +189,11 @@ def test_an_interrupted_corpus_is_completed_and_a_complete_one_left_alone(corpus
 
 
 def test_a_failed_encode_leaves_no_file(tmp_path, monkeypatch):
-    from dmae.training import synthetic_rendering
+    from dmae.training.synthetic import rendering
 
-    monkeypatch.setattr(synthetic_rendering, "ENCODER_OPTIONS", {"preset": "no such preset"})
+    monkeypatch.setattr(rendering, "ENCODER_OPTIONS", {"preset": "no such preset"})
     with pytest.raises(av.error.FFmpegError):
-        synthetic_rendering.write_video(tmp_path / "a.mp4", np.zeros((4, 64, 64, 3), np.uint8))
+        rendering.write_video(tmp_path / "a.mp4", np.zeros((4, 64, 64, 3), np.uint8))
     assert not list(tmp_path.iterdir())
 
 

@@ -4,11 +4,7 @@ import argparse
 import logging
 import sys
 
-from accelerate import PartialState
-
-from .config import load_config
-from .config_help import terminal_help
-from .loop import train
+from ..config_help import terminal_help
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -19,6 +15,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from accelerate import PartialState
+
+    from ..config import load_config
+    from ..loop import train
+
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     path, overrides = None, args.settings
     if overrides and "=" not in overrides[0]:

@@ -40,8 +40,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..corpora import load_samples  # heavy libraries only when the command runs
-    from .evaluation import encode_samples, evaluate_encoded
+    from ..corpora import load_samples
+    from ..evaluation.evaluation import encode_samples, evaluate_encoded
 
     for name in ("batch_size", "num_frames"):
         if getattr(args, name) is not None and getattr(args, name) < 1:

@@ -1,0 +1,27 @@
+"""What a frame cache holds of each video."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class CacheSettings:
+    """What a frame cache holds of each video.
+
+    Args:
+        num_frames: frames of a training example.
+        candidates: frames kept of each segment, evenly spread, to draw one from at random; odd, so that one of them
+            is the segment's middle. 1 with `sampling="per_second"`.
+        size: side of the square frames, in pixels: the shortest edge is resized to it and the middle cropped.
+        sampling: `"midpoints"` or `"per_second"`, as `read_frames` has it.
+    """
+
+    num_frames: int = 12
+    candidates: int = 3
+    size: int = 224
+    sampling: str = "midpoints"
+
+    def __post_init__(self):
+        if self.num_frames < 1 or self.size < 1 or self.candidates < 1 or self.candidates % 2 == 0:
+            raise ValueError("num_frames and size must be positive, candidates positive and odd")
+        if self.sampling == "per_second" and self.candidates != 1:
+            raise ValueError('sampling="per_second" has no segments to draw from: use candidates=1')

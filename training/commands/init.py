@@ -1,0 +1,44 @@
+"""`dmae init DEST`: a small model from random weights with a tokenizer of its own, to train on a corpus."""
+
+import argparse
+from pathlib import Path
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("destination", type=Path, help="folder to write the model and processor to")
+    parser.add_argument(
+        "--captions", required=True, metavar="CORPUS", help="corpus whose captions give the vocabulary"
+    )
+    parser.add_argument("--split", default="train", help="its split (default: train)")
+    for name, default in {"image-size": 64, "patch-size": 16, "width": 128, "num-frames": 4, "seed": 0}.items():
+        parser.add_argument(f"--{name}", type=int, default=default, help=f"default: {default}")
+    parser.add_argument("--vision-layers", type=int, default=4, help="default: 4")
+    parser.add_argument("--text-layers", type=int, default=2, help="default: 2")
+    parser.add_argument(
+        "--stills",
+        type=int,
+        default=0,
+        metavar="STEPS",
+        help="train the towers for this many steps on drawn stills, so that they know what is where (default: 0)",
+    )
+    parser.add_argument("--temporal-layers", type=int, default=2, help="layers of the frame transformer (default: 2)")
+
+
+def run(args: argparse.Namespace) -> int:
+    from ..corpora import load_samples
+    from ..synthetic.init import new_model
+    from ..synthetic.stills import train_towers, vocabulary
+
+    captions = [caption for sample in load_samples(args.captions, args.split) for caption in sample.captions]
+    names = ("image_size", "patch_size", "width", "num_frames", "seed", "vision_layers", "text_layers")
+    options = {name: getattr(args, name) for name in (*names, "temporal_layers")}
+    if args.stills < 0:
+        raise ValueError(f"--stills {args.stills}: give the number of steps, at least 0")
+    model, processor = new_model([*captions, *(vocabulary() if args.stills else ())], **options)
+    if args.stills:
+        train_towers(model, processor, args.stills, seed=args.seed)
+    model.save_pretrained(args.destination)
+    processor.save_pretrained(args.destination)
+    size = sum(parameter.numel() for parameter in model.parameters())
+    print(f"{args.destination}: {size:,} parameters, {len(processor.tokenizer):,} tokens")
+    return 0
