@@ -20,7 +20,7 @@ def open_library(settings: Settings) -> Library:
     logging.disable_progress_bar()
     model, processor = load_pretrained(settings.model)
     model = model.to(PartialState().default_device)
-    index = open_index(settings.index, model, processor)
+    index = open_index(settings.index, model, processor, create=bool(settings.watch))
     index.prepare()
     return Library(model, processor, index)
 
@@ -30,10 +30,18 @@ def is_on_hub(location: str) -> bool:
     return not known and location.count("/") == 1
 
 
-def open_index(location: str, model, processor):
-    """The index at a folder, at an object store's URI, or in a dataset repository of the Hub."""
-    from dmae.retrieval import VideoIndex
+def open_index(location: str, model, processor, *, create: bool = False):
+    """The index at a folder, at an object store's URI, or in a dataset repository of the Hub.
 
-    if is_on_hub(location):
+    Args:
+        create: where there is none, make an empty one, which something else is going to fill.
+    """
+    from dmae.retrieval import VideoIndex
+    from dmae.retrieval.storage.table import VideoTable
+
+    if is_on_hub(location) and not create:
         return VideoIndex.from_hub(location, model, processor, videos=True)
-    return VideoIndex.open(os.path.expanduser(location), model, processor, read_only=True)
+    location = os.path.expanduser(location)
+    if create and not VideoTable.exists(location):
+        VideoIndex.create(location, model, processor)
+    return VideoIndex.open(location, model, processor, read_only=True)

@@ -37,7 +37,8 @@ def build_page(services: Services) -> gr.Blocks:
     with gr.Blocks(
         title=settings.title, analytics_enabled=False, delete_cache=(60, TEMPORARY_SECONDS), fill_width=True
     ) as page:
-        gr.HTML(_heading(services), elem_id="heading")
+        heading = gr.HTML(_heading(services), elem_id="heading")
+        page.load(lambda: _heading(services), None, heading, api_visibility="private", show_progress="hidden")
         with gr.Tabs():
             with gr.Tab("Search", id="search"):
                 search_tab(page, services, examples_of(settings))

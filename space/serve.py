@@ -18,6 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--index", metavar="URI", help="folder, object store URI or Hub id of the index (default: $DMAE_INDEX)"
     )
     parser.add_argument("--videos", metavar="FOLDER", help="play only videos inside this folder")
+    parser.add_argument("--watch", metavar="FOLDER", help="follow this folder of videos into the index")
     parser.add_argument("--host", default=None, help="address to listen on (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, default=None, help="port to listen on (default: 7860)")
     parser.add_argument("--public", action="store_true", default=None, help="strangers visit: nobody adds videos")
@@ -29,7 +30,7 @@ def run(args: argparse.Namespace) -> None:
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     from .settings import Settings
 
-    names = ("model", "index", "videos", "public", "title", "examples")
+    names = ("model", "index", "videos", "watch", "public", "title", "examples")
     settings = Settings.from_environment(**{name: getattr(args, name) for name in names})
     serve(settings, args.host, args.port)
 
@@ -53,8 +54,7 @@ def serve(settings, host: str | None = None, port: int | None = None, *, block: 
         services = Services.open(settings)
         page = build_page(services)
     _, url, _ = page.launch(server_name=host, server_port=port, prevent_thread_lock=True, **launch_options(services))
-    services.warm_up()
-    services.shelves.sweep_forever()
+    services.start()
     print(f"{len(services.library.index)} videos at {url}", flush=True)
     if block:
         try:
@@ -77,6 +77,8 @@ def _named(settings, host: str | None, port: int | None):
     if settings.model or settings.index:
         missing = "--index or DMAE_INDEX" if settings.model else "--model or DMAE_MODEL"
         raise ValueError(f"a model and an index belong together: give {missing} too")
+    if settings.watch:
+        raise ValueError("to follow a folder, give the model and the index that it goes into: --model and --index")
     from .first_start import EXAMPLES, demo
 
     with demo(host, chosen or 7860) as (model, index):

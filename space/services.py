@@ -9,6 +9,7 @@ from dmae.modeling.video_reading import VideoLimits
 from dmae.retrieval.media import IMAGE_SUFFIXES
 
 from .decoding import Decoder
+from .following import Follower
 from .library import Library, Query, UserError
 from .media import Media
 from .opening import is_on_hub, open_library
@@ -25,23 +26,26 @@ class Services:
     decoder: Decoder
     shelves: Shelves
     media: Media
+    follower: Follower | None = None
 
     @classmethod
     def open(cls, settings: Settings) -> "Services":
         """Loads the model and opens the index that the settings name; see `open_library` for what it raises."""
+        follower = Follower(settings) if settings.watch else None
         decoder = Decoder()
         library = open_library(settings)
         shelves = Shelves(library, decoder, settings)
         root = Path(settings.videos) if settings.videos else None
         if root is None and is_on_hub(settings.index):
             root = Path(library.index.uri).parent  # the snapshot, to which a shared index's paths are relative
-        return cls(settings, library, decoder, shelves, Media(library, shelves, decoder, root))
+        return cls(settings, library, decoder, shelves, Media(library, shelves, decoder, root), follower)
 
-    def warm_up(self) -> threading.Thread:
-        """Starts the decoder's processes behind the first page, which needs none of them."""
-        thread = threading.Thread(target=self.decoder.warm_up, daemon=True, name="warm up")
-        thread.start()
-        return thread
+    def start(self) -> None:
+        """Starts what runs behind the page, which needs none of it to come up."""
+        threading.Thread(target=self.decoder.warm_up, daemon=True, name="warm up").start()
+        self.shelves.sweep_forever()
+        if self.follower is not None:
+            self.follower.start()
 
     def ask_example(self, file: str | None) -> Query:
         """An image or a video that a visitor sent as a query; the file is deleted then.
@@ -62,5 +66,7 @@ class Services:
             Path(file).unlink(missing_ok=True)
 
     def close(self) -> None:
+        if self.follower is not None:
+            self.follower.stop()
         self.shelves.close()
         self.decoder.close()

@@ -81,7 +81,8 @@ def start_space(folder: Path, **settings) -> tuple[Space, object]:
         port = free.getsockname()[1]
     chosen = Settings(model=str(folder / "model"), index=str(folder / "index"), examples=QUERY, **settings)
     page, services = serve(chosen, "127.0.0.1", port, block=False)
-    services.decoder.picture(str(next((folder / "videos").glob("*.mp4"))), 0.0)  # waits until the decoder has started
+    for video in list((folder / "videos").glob("*.mp4"))[:1]:  # waits until the decoder has started
+        services.decoder.picture(str(video), 0.0)
     return Space(f"http://127.0.0.1:{port}/", services, folder), page
 
 
