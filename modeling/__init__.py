@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .configuration_dmae import DmaeConfig
+    from .encoding import encode_texts, encode_videos
     from .features import TextFeatures, VideoFeatures
     from .loading import load_pretrained
     from .losses import info_nce_loss, negnce_loss
+    from .media_files import IMAGE_SUFFIXES, VIDEO_SUFFIXES
     from .modeling_dmae import DmaeModel, DmaeOutput
     from .processing_dmae import DmaeProcessor
     from .similarity import dmae_similarity, nearest_frames
@@ -22,9 +24,11 @@ if TYPE_CHECKING:
         partial_order_loss,
     )
     from .video_processing_dmae import DmaeVideoProcessor
-    from .video_reading import VideoDecodeError, VideoFrames, read_frames
+    from .video_reading import VideoDecodeError, VideoFrames, VideoLimits, read_frames
 
 __all__ = [
+    "IMAGE_SUFFIXES",
+    "VIDEO_SUFFIXES",
     "AttentionTokenWeightPredictor",
     "DmaeConfig",
     "DmaeModel",
@@ -37,8 +41,11 @@ __all__ = [
     "VideoDecodeError",
     "VideoFeatures",
     "VideoFrames",
+    "VideoLimits",
     "adaptive_mask",
     "dmae_similarity",
+    "encode_texts",
+    "encode_videos",
     "info_nce_loss",
     "load_pretrained",
     "nearest_frames",
@@ -48,6 +55,8 @@ __all__ = [
 ]
 
 _MODULES = {
+    "IMAGE_SUFFIXES": "media_files",
+    "VIDEO_SUFFIXES": "media_files",
     "AttentionTokenWeightPredictor": "token_masking",
     "DmaeConfig": "configuration_dmae",
     "DmaeModel": "modeling_dmae",
@@ -60,8 +69,11 @@ _MODULES = {
     "VideoDecodeError": "video_reading",
     "VideoFeatures": "features",
     "VideoFrames": "video_reading",
+    "VideoLimits": "video_reading",
     "adaptive_mask": "token_masking",
     "dmae_similarity": "similarity",
+    "encode_texts": "encoding",
+    "encode_videos": "encoding",
     "info_nce_loss": "losses",
     "load_pretrained": "loading",
     "nearest_frames": "similarity",

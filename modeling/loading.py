@@ -6,7 +6,6 @@ from transformers import AutoConfig, AutoTokenizer
 
 from .modeling_dmae import DmaeModel
 from .processing_dmae import DmaeProcessor
-from .video_processing_dmae import DmaeVideoProcessor
 
 
 def load_pretrained(name_or_path: str | Path, **kwargs) -> tuple[DmaeModel, DmaeProcessor]:
@@ -29,12 +28,8 @@ def load_pretrained(name_or_path: str | Path, **kwargs) -> tuple[DmaeModel, Dmae
     config = AutoConfig.from_pretrained(name_or_path, **hub_options)
     if config.model_type == "clip":
         model = DmaeModel.from_clip(name_or_path, **kwargs)
-        side = model.config.vision_config.image_size
-        video_processor = DmaeVideoProcessor(
-            size={"shortest_edge": side}, crop_size={"height": side, "width": side}, num_frames=model.config.num_frames
-        )
         tokenizer = AutoTokenizer.from_pretrained(name_or_path, **hub_options)
-        processor = DmaeProcessor(video_processor, tokenizer, max_words=model.config.max_words)
+        processor = DmaeProcessor.for_config(model.config, tokenizer)
     elif config.model_type == "dmae":
         model = DmaeModel.from_pretrained(name_or_path, **kwargs)
         processor = DmaeProcessor.from_pretrained(name_or_path, **hub_options)

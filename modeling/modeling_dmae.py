@@ -392,7 +392,7 @@ def _mean_of_frames(frame_embeds: torch.Tensor, frame_mask: torch.Tensor) -> tor
 
 def _float(features):
     """Features in float32 (or their own float64)."""
-    return type(features)(*(t.to(torch.promote_types(t.dtype, torch.float32)) for t in features))
+    return features.to(dtype=torch.promote_types(features[0].dtype, torch.float32))
 
 
 def _token_softmax(head: nn.Linear, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

@@ -5,7 +5,7 @@ import warnings
 from transformers import AutoTokenizer, BatchFeature
 from transformers.processing_utils import ProcessorMixin
 
-from .configuration_dmae import DmaeConfig  # noqa: F401  registers the type, so that AutoTokenizer knows it
+from .configuration_dmae import DmaeConfig  # also registers the type, so that AutoTokenizer knows it
 from .video_processing_dmae import DmaeVideoProcessor
 from .word_weighting import CONTENT_WEIGHT, WORD_WEIGHTINGS, content_spans
 
@@ -31,6 +31,22 @@ class DmaeProcessor(ProcessorMixin):
         self.word_weighting = word_weighting
         self.max_words = max_words
         super().__init__(video_processor, tokenizer, **kwargs)
+
+    @classmethod
+    def for_config(cls, config: DmaeConfig, tokenizer, **video_options) -> "DmaeProcessor":
+        """The processor whose pixels, frames and words are what a model of this configuration takes.
+
+        Args:
+            tokenizer: the model's own. video_options: for the [`DmaeVideoProcessor`], such as `sampling`.
+        """
+        side = config.vision_config.image_size
+        video_processor = DmaeVideoProcessor(
+            size={"shortest_edge": side},
+            crop_size={"height": side, "width": side},
+            num_frames=config.num_frames,
+            **video_options,
+        )
+        return cls(video_processor, tokenizer, max_words=config.max_words)
 
     def __call__(self, text=None, videos=None, *, return_tensors=None, padding=True, max_length=None, **videos_kwargs):
         """Model inputs of texts, of videos, or of both.

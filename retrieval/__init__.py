@@ -1,4 +1,4 @@
-"""Encoding a corpus, the video index, search and the `dmae` command line."""
+"""The video index: encoding a corpus, searching it, sharing it."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -6,16 +6,37 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .errors import VideoIndexError
     from .index import VideoIndex
-    from .indexing.encoding import AddReport
+    from .indexing.report import AddReport
     from .search.limits import SearchLimits
+    from .search.explanation import Explanation
+    from .search.query import EncodedQuery
+    from .search.scoring import ScoreOptions
     from .search.searcher import SearchHit
+    from .storage.rows import VideoFile
+    from .times import clock
 
-__all__ = ["AddReport", "SearchHit", "SearchLimits", "VideoIndex", "VideoIndexError"]
+__all__ = [
+    "AddReport",
+    "EncodedQuery",
+    "Explanation",
+    "ScoreOptions",
+    "SearchHit",
+    "SearchLimits",
+    "VideoFile",
+    "VideoIndex",
+    "VideoIndexError",
+    "clock",
+]
 
 _MODULES = {
-    "AddReport": "indexing.encoding",
+    "AddReport": "indexing.report",
+    "EncodedQuery": "search.query",
+    "Explanation": "search.explanation",
+    "ScoreOptions": "search.scoring",
+    "VideoFile": "storage.rows",
     "VideoIndexError": "errors",
     "VideoIndex": "index",
+    "clock": "times",
     "SearchHit": "search.searcher",
     "SearchLimits": "search.limits",
 }

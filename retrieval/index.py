@@ -2,14 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 
+from dmae.modeling.features import TextFeatures
+
 from .errors import VideoIndexError
 from .indexing import encoding
 from .indexing.fingerprint import model_encoder, preprocessing_encoder
+from .indexing.report import AddReport
 from .inputs import check_ids
 from .search import explanation
 from .search import query as query_module
 from .search.limits import SearchLimits
-from .search.scoring import EXAMPLE_OPTIONS, ScoreOptions
+from .search.query import EncodedQuery
+from .search.scoring import ScoreOptions
 from .search.searcher import Searcher, SearchHit
 from .sharing import hub as sharing
 from .statistics import statistics
@@ -121,14 +125,15 @@ class VideoIndex:
     def __repr__(self) -> str:
         return f"VideoIndex({self.uri!r}, {len(self)} videos)"
 
-    def add(self, videos, **options) -> encoding.AddReport:
+    def add(self, videos, **options) -> AddReport:
         """Encodes and adds videos: a folder (searched for video files), a file, or a list of files.
 
         Idempotent by content: unchanged files are skipped, also those that moved with their folder or were touched;
         changed ones are encoded again, vanished ones reported (removed with `prune=True`). A file that cannot be read
-        is reported and never stops the others. Options are those of `encoding.AddOptions`.
+        is reported and never stops the others. Options are those of `AddOptions`.
         """
-        return encoding.add_videos(self._with_model(), videos, **options)
+        limit = self._searcher.limits.exact_limit
+        return encoding.add_videos(self.table, *self._encoders(), videos, vector_index_above=limit, **options)
 
     def add_embeddings(
         self,
@@ -172,34 +177,41 @@ class VideoIndex:
         offset: int = 0,
         where: str | Mapping | None = None,
         min_score: float | None = None,
-    ):
-        """The k best videos for a query.
+    ) -> list[SearchHit]:
+        """The k best videos for a query, best first.
 
         Args:
-            query: a text; an image (PIL, path) or a video (path, bytes, `VideoFrames`) to find more like it; or a
-                list of them.
+            query: a text; an image (PIL, path) or a video (path, bytes, `VideoFrames`) to find more like it; or what
+                `encode` made of one. (A list of queries is answered as by `search_many`.)
             k: hits wanted; fewer come back where the index holds fewer. offset: hits to skip, for paging.
             where: a filter such as `"duration < 60 AND category = 'food'"`, or a dictionary such as `{"category":
                 "food"}`.
             min_score: leave out hits below.
-
-        Returns:
-            a list of `SearchHit`, best first; for a list of queries a list of such lists.
         """
-        many = isinstance(query, (list, tuple))
-        queries = list(query) if many else [query]
-        if not queries:
+        options = {"offset": offset, "where": where, "min_score": min_score}
+        if isinstance(query, (list, tuple)):
+            return self.search_many(query, k, **options)  # type: ignore[return-value]
+        return self.search_many([query], k, **options)[0]
+
+    def search_many(self, queries: Sequence, k: int = 10, **options) -> list[list[SearchHit]]:
+        """As `search` for several queries, which are encoded and compared together: one list of hits per query."""
+        if not len(queries):
             raise VideoIndexError("no query: give a text, an image or a video")
-        limits = {"offset": offset, "where": where, "min_score": min_score}
-        found = {}
-        for texts in (True, False):
-            chosen = [n for n, one in enumerate(queries) if query_module.is_text(one) == texts]
-            if chosen:
-                encode = query_module.encode_texts if texts else query_module.encode_examples
-                features = encode(self._with_model().model, self.processor, [queries[n] for n in chosen])
-                options = None if texts else EXAMPLE_OPTIONS
-                found |= zip(chosen, self._searcher.search(features, k, options=options, **limits))
-        return [found[n] for n in range(len(queries))] if many else found[0]
+        encoded = query_module.encode_queries(*self._encoders(), queries)
+        found: dict[int, list[SearchHit]] = {}
+        for scoring in dict.fromkeys(query.options for query in encoded):
+            chosen = [n for n, query in enumerate(encoded) if query.options == scoring]
+            features = TextFeatures.cat([encoded[n].features for n in chosen])
+            found |= zip(chosen, self._searcher.search(features, k, options=scoring, **options))
+        return [found[n] for n in range(len(encoded))]
+
+    def encode(self, query) -> EncodedQuery:
+        """A query of any kind after the model, to `search`, `explain` and `rescore` with without encoding it again."""
+        return query_module.encode_queries(*self._encoders(), [query])[0]
+
+    def encode_text(self, text: str) -> EncodedQuery:
+        """As `encode`, for what is a text even where it looks like the path of a file: what a stranger typed."""
+        return query_module.encode_text_queries(*self._encoders(), [text])[0]
 
     def search_embeddings(
         self, sentence_embeds, word_embeds, word_weights, k: int = 10, *, offset=0, where=None, min_score=None
@@ -208,9 +220,30 @@ class VideoIndex:
         features = query_module.check_features(sentence_embeds, word_embeds, word_weights, self.table.settings.dim)
         return self._searcher.search(features, k, offset=offset, where=where, min_score=min_score)
 
-    def explain(self, text: str, video_id: str) -> explanation.Explanation:
-        """How each word of a text matches each frame of an indexed video."""
-        return explanation.explain(self._with_model(), text, video_id)
+    def explain(self, query, video_id: str) -> explanation.Explanation:
+        """How each word of a query (as for `search`) matches each frame of an indexed video.
+
+        Raises:
+            VideoIndexError: an empty query, or an id that is not in the index.
+        """
+        model, processor = self._encoders()
+        return explanation.explain(self.table, processor, self.encode(query), video_id, ScoreOptions.of(model.config))
+
+    def rescore(self, query, ids: Sequence[str], options: ScoreOptions | None = None) -> list[SearchHit]:
+        """Some of the indexed videos scored by a query (as for `search`), best first.
+
+        Args:
+            ids: of the videos; those that are not there are left out.
+            options: how to score, in place of the model's own options.
+        """
+        encoded = self.encode(query)
+        own = encoded.options or ScoreOptions.of(self._encoders()[0].config)
+        return explanation.rescore(self.table, encoded, ids, options or own)
+
+    def get(self, video_id: str, columns: Sequence[str]) -> dict | None:
+        """Columns of one video's row (`stats()["columns"]` lists them), or None where there is no such video."""
+        rows = self.table.scan(columns, make_where({"id": check_ids([video_id])})).to_pylist()
+        return rows[0] if rows else None
 
     def thumbnails(self, ids: Sequence[str]) -> dict[str, bytes]:
         """JPEG thumbnails of the videos that have one, by id."""
@@ -230,9 +263,7 @@ class VideoIndex:
 
     def maintain(self) -> None:
         """What `add` does at its end: as `optimize`, as far as it pays."""
-        self.table.compact()
-        if self._searcher.limits.outgrown_by(len(self)) and not self.table.has_vector_index():
-            self.table.build_vector_index()
+        self.table.maintain(self._searcher.limits.exact_limit)
 
     def stats(self) -> dict:
         """Sizes, provenance and how searches are answered, as plain values."""
@@ -240,12 +271,13 @@ class VideoIndex:
 
     def push_to_hub(self, repo_id: str, **options) -> str:
         """Shares the index as a dataset repository; see `sharing.push` for options."""
-        return sharing.push(self, repo_id, **options)
+        return sharing.push(self.table, repo_id, **options)
 
-    def _with_model(self) -> "VideoIndex":
+    def _encoders(self) -> tuple:
+        """The model and the processor."""
         if self.model is None or self.processor is None:
             raise VideoIndexError(f"the index at {self.uri} was opened without a model: open it with one")
-        return self
+        return self.model, self.processor
 
 
 def check_dimension(dim: int, model) -> None:

@@ -4,27 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-VIDEO_SUFFIXES = frozenset(
-    [
-        ".mp4",
-        ".m4v",
-        ".mov",
-        ".mkv",
-        ".webm",
-        ".avi",
-        ".mpg",
-        ".mpeg",
-        ".wmv",
-        ".flv",
-        ".ts",
-        ".m2ts",
-        ".mts",
-        ".3gp",
-        ".ogv",
-        ".gif",
-    ]
-)
-IMAGE_SUFFIXES = frozenset([".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"])
+from dmae.modeling.media_files import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
 
 def names_media(text: str) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from dmae.retrieval.media import VIDEO_SUFFIXES
+from dmae.modeling import VIDEO_SUFFIXES
 
 from .library import UserError
 from .markup import clock, message, text

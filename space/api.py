@@ -54,8 +54,8 @@ class Endpoints:
         library = self._services.library
         shelf = self._services.shelves.of(request.session_hash)
         with _PlainErrors():
-            result, explanation = library.explain(library.ask(query), scope, video_id, shelf)
-        return explanation.to_dict() | {"score": round(result.hit.score, 6)}
+            _, explanation = library.explain(library.ask(query), scope, video_id, shelf)
+        return explanation.to_dict()
 
     def add(self, file: str | None, request: gr.Request) -> dict:
         """Makes a video searchable for this client alone."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dmae.modeling.video_reading import VideoDecodeError, VideoFrames, read_frames
+from dmae.modeling import VideoDecodeError, VideoFrames, read_frames
 
 PICTURE_SIZE = (480, 270)
 FRAME_SECONDS = 0.002  # a window this short holds the one frame that is on screen then

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.resources import files
 from pathlib import Path
 
 FOLDER = Path("demo")
@@ -103,10 +104,8 @@ def steps(place: Path) -> list[tuple[str, list[str]]]:
     """What is run, in order: title and command."""
     dmae = [sys.executable, "-m", "dmae.cli"]
     corpus, start, model = f"{place}/corpus", f"{place}/start", f"{place}/model"
-    recipe = [f"model={start}", f"dataset={corpus}", f"output_dir={model}", "train_split=train", "eval_split=test"]
-    recipe += [f"max_steps={STEPS}", "batch_size=32", "clip_learning_rate=5e-4", "learning_rate=1e-3", "eval_every=-1"]
-    recipe += ["cache_frames=memory", "num_workers=2", "epoch_over=videos", "word_dropping=false", "caption_edits=1"]
-    recipe += ["model_options={loss: infonce, tpm_predictor: null}", "cpu=true"]
+    recipe = [str(files("dmae.training.configs") / "demo.yaml"), f"model={start}", f"dataset={corpus}"]
+    recipe += [f"output_dir={model}", f"max_steps={STEPS}", "batch_size=32"]
     return [
         ("Drawing videos", [*dmae, "synthetic", corpus, "--train", str(TRAIN), "--test", str(TEST)]),
         ("Training a small model on pictures", [*dmae, "init", start, "--captions", corpus, "--stills", str(STILLS)]),

@@ -2,7 +2,7 @@
 
 import html
 
-from dmae.retrieval.clock import clock
+from dmae.retrieval import clock
 
 __all__ = ["clock", "message", "moment", "text"]
 

@@ -10,8 +10,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
-from dmae.modeling.video_reading import VideoDecodeError
-from dmae.retrieval.media import VIDEO_SUFFIXES
+from dmae.modeling import VIDEO_SUFFIXES, VideoDecodeError
 
 from .addresses import INDEX, PREFIX, decode_id
 from .decoding import Decoder

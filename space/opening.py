@@ -15,7 +15,7 @@ def open_library(settings: Settings) -> Library:
     from accelerate import PartialState
     from transformers.utils import logging
 
-    from dmae.modeling.loading import load_pretrained
+    from dmae.modeling import load_pretrained
 
     logging.disable_progress_bar()
     model, processor = load_pretrained(settings.model)

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from .explanation import Explanation
+from dmae.retrieval import Explanation
+
 from .library import Result
 from .markup import moment, text
 
@@ -30,23 +31,23 @@ def player(result: Result, explanation: Explanation) -> str:
 
 
 def _heat_map(result: Result, explanation: Explanation) -> str:
-    rows = [("whole query", explanation.sentence, "sentence")]
+    rows = [("whole query", explanation.sentence_similarity, "sentence")]
     rows += [
         (word, similarity, "content" if weight > 1 else "")
-        for word, similarity, weight in zip(explanation.words, explanation.similarity, explanation.weights)
+        for word, similarity, weight in zip(explanation.words, explanation.similarity, explanation.word_weights)
     ]
-    body = "".join(_row(name, values, kind, explanation.times) for name, values, kind in rows)
+    body = "".join(_row(name, values, kind, explanation.frame_times) for name, values, kind in rows)
     return (
         '<div class="heat" tabindex="0" role="region" aria-label="Why it matched" aria-describedby="heat-help">'
         "<table>"
-        f'<thead><tr><th scope="col">frame</th>{_strip(result, explanation.times)}</tr></thead>'
+        f'<thead><tr><th scope="col">frame</th>{_strip(result, explanation.frame_times)}</tr></thead>'
         f'<tbody>{body}</tbody></table></div><p class="help" id="heat-help">Each word against each frame: '
         "the stronger the colour, the more alike, from the word's worst frame to its best, which is outlined. "
         "Words in bold count double. Choose a frame to play from it.</p>"
     )
 
 
-def _strip(result: Result, times: list[float]) -> str:
+def _strip(result: Result, times: np.ndarray) -> str:
     cells = []
     for number, score in enumerate(result.hit.frame_scores):
         time = times[number] if number < len(times) else None
@@ -63,7 +64,7 @@ def _strip(result: Result, times: list[float]) -> str:
     return "".join(cells)
 
 
-def _row(name: str, values: np.ndarray, kind: str, times: list[float]) -> str:
+def _row(name: str, values: np.ndarray, kind: str, times: np.ndarray) -> str:
     cells = []
     best = int(values.argmax())
     low, high = float(values.min()), float(values.max())

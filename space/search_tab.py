@@ -2,8 +2,7 @@
 
 import gradio as gr
 
-from dmae.modeling.video_reading import VideoDecodeError
-from dmae.retrieval.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from dmae.modeling import IMAGE_SUFFIXES, VIDEO_SUFFIXES, VideoDecodeError
 
 from .cards import WELCOME, cards
 from .library import MAX_QUERY, Query, UserError

@@ -5,8 +5,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from dmae.modeling.video_reading import VideoLimits
-from dmae.retrieval.media import IMAGE_SUFFIXES
+from dmae.modeling import IMAGE_SUFFIXES, VideoLimits
 
 from .decoding import Decoder
 from .following import Follower

@@ -10,10 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dmae.modeling.video_reading import VideoDecodeError, VideoLimits
-from dmae.retrieval import VideoIndex
-from dmae.retrieval.media import VIDEO_SUFFIXES
-from dmae.retrieval.storage.rows import VideoFile
+from dmae.modeling import VIDEO_SUFFIXES, VideoDecodeError, VideoLimits, encode_videos
+from dmae.retrieval import VideoFile, VideoIndex
 
 from .decoding import Decoder
 from .library import Library, UserError
@@ -163,7 +161,7 @@ class Shelves:
             raise UserError(
                 f"{name}: {frames.duration:.0f} s is over the limit of {self._settings.max_seconds} s a video."
             )
-        features = library.embed(frames)
+        features = encode_videos(library.model, library.processor, [frames])
         times = np.zeros(features.frame_mask.shape, dtype=np.float32)
         times[0, : len(frames.timestamps)] = frames.timestamps
         title = Path(name).stem

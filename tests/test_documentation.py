@@ -1,5 +1,6 @@
 """What the documents say exists: commands, configs, folders, names."""
 
+import ast
 import re
 from importlib import import_module
 
@@ -50,6 +51,32 @@ def test_arrows_go_down_only(module):
     for path in (ROOT / module).rglob("*.py"):
         for found in re.findall(r"^\s*(?:from|import) dmae\.(\w+)", path.read_text(), re.M):
             assert found in allowed[module] | {module}, f"{path.relative_to(ROOT)} imports dmae.{found}"
+
+
+RETRIEVAL_ARROWS = {
+    "storage": {"storage"},
+    "indexing": {"storage", "indexing"},
+    "search": {"storage", "search"},
+    "sharing": {"storage", "search", "sharing"},
+}
+
+
+@pytest.mark.parametrize("folder", sorted(RETRIEVAL_ARROWS))
+def test_nothing_below_the_facade_knows_it(folder):
+    """What an index is made of takes the table, the model and the processor that it uses, never the index."""
+    for path in (ROOT / "retrieval" / folder).glob("*.py"):
+        text = path.read_text()
+        for found in re.findall(r"^\s*from \.\.(\w+)[.\w]* import", text, re.M):
+            is_folder = (ROOT / "retrieval" / found).is_dir()
+            assert found in RETRIEVAL_ARROWS[folder] if is_folder else found != "index", f"{path.name} imports {found}"
+        for function in [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef)]:
+            assert "index" not in {argument.arg for argument in function.args.args}, f"{path.name}: {function.name}"
+
+
+def test_the_space_uses_public_names_only():
+    for path in (ROOT / "space").glob("*.py"):
+        for module in re.findall(r"^\s*from (dmae\.\S+) import", path.read_text(), re.M):
+            assert module in {"dmae.modeling", "dmae.retrieval"} or module.startswith("dmae.space"), path.name
 
 
 def test_no_file_is_too_long_to_take_in():

@@ -25,14 +25,6 @@ def gather_features(text: TextFeatures, video: VideoFeatures) -> tuple[TextFeatu
     return TextFeatures(*texts), VideoFeatures(*map(torch.cat, blocks[3:]))
 
 
-def gather_with_gradient(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Each of the tensors `(N, …)` with the rows of all processes, differentiable.
-
-    N and the sizes of the other dimensions may differ between processes; shorter ones are padded with zeros.
-    """
-    return tuple(map(torch.cat, _gather_blocks(*tensors)))
-
-
 def _gather_blocks(*tensors: torch.Tensor) -> list[list[torch.Tensor]]:
     """Each of the tensors as every process has it, in the order of their ranks."""
     sizes = [size for tensor in tensors for size in tensor.shape]

@@ -2,7 +2,7 @@
 
 from transformers import AutoTokenizer
 
-from dmae.modeling import DmaeConfig, DmaeModel, DmaeProcessor, DmaeVideoProcessor
+from dmae.modeling import DmaeConfig, DmaeModel, DmaeProcessor
 from dmae.modeling.loading import load_pretrained
 
 from .config import ConfigError, TrainConfig
@@ -42,12 +42,7 @@ def _from_scratch(config: TrainConfig, options: dict) -> tuple[DmaeModel, DmaePr
     attention = options.pop("attn_implementation", None)
     dmae_config = DmaeConfig(**{**config.model_config, **options})
     model = DmaeModel._from_config(dmae_config, **({"attn_implementation": attention} if attention else {}))
-    side = dmae_config.vision_config.image_size
-    video_processor = DmaeVideoProcessor(
-        size={"shortest_edge": side}, crop_size={"height": side, "width": side}, num_frames=dmae_config.num_frames
-    )
-    tokenizer = AutoTokenizer.from_pretrained(config.tokenizer)
-    return model, DmaeProcessor(video_processor, tokenizer, max_words=dmae_config.max_words)
+    return model, DmaeProcessor.for_config(dmae_config, AutoTokenizer.from_pretrained(config.tokenizer))
 
 
 def _refuse_longer(model_config: DmaeConfig, lengths: dict[str, int], name: str) -> None:

@@ -46,7 +46,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..indexing.encoding import AddOptions
+    from ..indexing.report import AddOptions
     from ..indexing.sources import find_sources
     from ..storage.table import VideoTable
 
@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
 def _open_or_create(args: argparse.Namespace, model, processor):
     """The index at its URI. Of several processes the first creates it, the others wait."""
     from ..index import VideoIndex
-    from ..indexing.encoding import AddOptions
+    from ..indexing.report import AddOptions
     from ..storage.table import VideoTable
 
     options = storage_options(args)

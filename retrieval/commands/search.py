@@ -5,7 +5,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from ..clock import clock
+from ..times import clock
 from .arguments import add_index, add_model, load_model, storage_options
 
 

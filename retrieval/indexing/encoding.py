@@ -2,109 +2,87 @@
 
 import io
 import os
-import sys
 import time
 import warnings
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image
 from tqdm.auto import tqdm
 
+from dmae.modeling.encoding import encode_videos
 from dmae.modeling.frame_loader import FrameLoader
+from dmae.modeling.video_reading import VideoFrames
 from dmae.modeling.video_source import source_name
 
-from ..errors import VideoIndexError
-from ..storage.rows import VideoFile
+from ..storage.rows import VideoFile, make_rows
+from ..storage.table import VideoTable
 from .corpus import CorpusFile, Plan, make_plan
 from .failures import FailureLog
+from .report import AddOptions, AddReport
 
 THUMBNAIL_SIZE = (320, 320)
 
 
-@dataclass
-class AddReport:
-    """What `VideoIndex.add` did.
+def add_videos(table: VideoTable, model, processor, videos, *, vector_index_above: int, **options) -> AddReport:
+    """See `VideoIndex.add`: plans, encodes and finishes.
 
-    Attributes:
-        added, updated, unchanged: numbers of videos new in the index, encoded again, and left as they were.
-        failed: `(path, reason)` of every file that could not be read.
-        vanished: ids in the index whose file is gone. removed: how many of them were removed (`prune=True`).
-        seconds: wall time.
+    Args:
+        videos: a folder, a file, or a list of files.
+        vector_index_above: rows above which the table gets a vector index.
+        options: those of `AddOptions`.
     """
-
-    added: int = 0
-    updated: int = 0
-    unchanged: int = 0
-    failed: list[tuple[str, str]] = field(default_factory=list)
-    vanished: list[str] = field(default_factory=list)
-    removed: int = 0
-    seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class AddOptions:
-    """How `add_videos` goes about it.
-
-    Attributes:
-        prune: remove videos whose file has vanished from the scanned folders.
-        retry_failed: try again files that failed before and have not changed since.
-        batch_size: videos in one call of the model.
-        commit_every, commit_seconds: videos, and seconds, after which what is encoded is committed.
-        workers: decoding processes.
-        source_options: of the stores that URLs lead to, as fsspec takes them, such as `{"key": …, "secret": …}`.
-        rank, world_size: this process's share of the corpus (by default what the launcher set, else all of it).
-        is_whole: asked for the path of each file to be encoded; one that is not whole yet is left for a later run.
-        progress: show a progress bar (by default where standard error is a terminal).
-    """
-
-    prune: bool = False
-    retry_failed: bool = False
-    batch_size: int = 8
-    commit_every: int = 256
-    commit_seconds: float = 20.0
-    workers: int = 2
-    source_options: dict | None = None
-    rank: int = field(default_factory=lambda: int(os.environ.get("RANK", 0)))
-    world_size: int = field(default_factory=lambda: int(os.environ.get("WORLD_SIZE", 1)))
-    is_whole: Callable[[str], bool] | None = None
-    progress: bool = field(default_factory=sys.stderr.isatty)
-
-    def __post_init__(self):
-        for name, least in (("batch_size", 1), ("commit_every", 1), ("workers", 0)):
-            if getattr(self, name) < least:
-                raise VideoIndexError(f"{name} must be at least {least}, got {getattr(self, name)}")
-        if not 0 <= self.rank < self.world_size:
-            raise VideoIndexError(f"rank must be from 0 to {self.world_size - 1}, got {self.rank}")
-
-
-def add_videos(index, videos, **options) -> AddReport:
-    """See `VideoIndex.add`; `options` are those of `AddOptions`."""
-    options = AddOptions(**options)
-    index.table.check_writable()
+    chosen = AddOptions(**options)
+    table.check_writable()
     # The decoding processes never touch the table that their parent has open.
     warnings.filterwarnings("ignore", message="lancedb fork support")
     started = time.monotonic()
-    known = index.table.scan(["id", "path", "content_hash", "file_size", "modified"]).to_pylist()
+    work = plan_work(table, videos, chosen)
+    encode_files(table, model, processor, work, chosen)
+    if chosen.rank == 0:
+        finish(table, work, prune=chosen.prune, vector_index_above=vector_index_above)
+    work.report.seconds = time.monotonic() - started
+    return work.report
+
+
+@dataclass
+class Work:
+    """What is to be done, and what came of it so far.
+
+    Attributes:
+        plan: the corpus against the table. failures: files known to be bad.
+        todo: this process's part of the files to encode, ordered by id.
+        report: filled as the work goes on.
+    """
+
+    plan: Plan
+    failures: FailureLog
+    todo: list[CorpusFile]
+    report: AddReport
+
+
+def plan_work(table: VideoTable, videos, options: AddOptions) -> Work:
+    """Compares a corpus with what the table holds."""
+    known = table.scan(["id", "path", "content_hash", "file_size", "modified"]).to_pylist()
     plan = make_plan(videos, known, options.source_options)
-    failures = FailureLog(index.table)
+    failures = FailureLog(table)
     report = AddReport(unchanged=plan.unchanged, vanished=plan.vanished, failed=list(plan.missing))
-    todo = _share(plan, failures, report, options)
-    _encode(index, todo, {file.id for file in plan.changed}, failures, report, options)
-    if options.rank == 0:
-        if plan.touched:
-            index.table.update(
-                [{"id": f.id, "path": f.path, "file_size": f.size, "modified": f.modified} for f in plan.touched]
-            )
-        if options.prune and plan.vanished:
-            report.removed = index.delete(plan.vanished)
-        index.maintain()
-    report.seconds = time.monotonic() - started
-    return report
+    return Work(plan, failures, _share(plan, failures, report, options), report)
+
+
+def finish(table: VideoTable, work: Work, *, prune: bool, vector_index_above: int) -> None:
+    """What is done once for the whole corpus: files that moved, files that vanished, the table's upkeep."""
+    touched = work.plan.touched
+    if touched:
+        table.update([{"id": f.id, "path": f.path, "file_size": f.size, "modified": f.modified} for f in touched])
+    if prune and work.plan.vanished:
+        work.report.removed = table.delete(work.plan.vanished)
+    table.maintain(vector_index_above)
 
 
 def _share(plan: Plan, failures: FailureLog, report: AddReport, options: AddOptions) -> list[CorpusFile]:
@@ -123,27 +101,28 @@ def _share(plan: Plan, failures: FailureLog, report: AddReport, options: AddOpti
     return todo
 
 
-def _encode(index, todo, changed: set[str], failures: FailureLog, report: AddReport, options: AddOptions) -> None:
+def encode_files(table: VideoTable, model, processor, work: Work, options: AddOptions) -> None:
     """Encodes files batch by batch; commits what is whole, also when interrupted."""
-    pending = PendingRows(index, options)
-    bar = tqdm(total=len(todo), unit="video", disable=not options.progress, desc="Indexing")
+    pending = PendingRows(table, options)
+    report, changed = work.report, {file.id for file in work.plan.changed}
+    bar = tqdm(total=len(work.todo), unit="video", disable=not options.progress, desc="Indexing")
     bad: list[tuple[CorpusFile, str]] = []
     try:
-        for batch in _batches(_load(index.processor, todo, bad, bar, options), options.batch_size):
-            for file, rows in zip((file for file, _ in batch), _encode_batch(index, batch)):
-                pending.add(file, *rows)
-                report.updated += file.id in changed
-                report.added += file.id not in changed
+        for batch in _batches(_load(processor, work.todo, bad, bar, options), options.batch_size):
+            for row in _encode_batch(model, processor, batch):
+                pending.add(row)
+                report.updated += row.file.id in changed
+                report.added += row.file.id not in changed
             bar.update(len(batch))
             pending.commit_if_due()
     finally:
         bar.close()
         pending.commit()
-        failures.record(bad)
+        work.failures.record(bad)
         report.failed += [(file.path, error) for file, error in bad]
 
 
-def _load(processor, todo, bad, bar, options) -> Iterator[tuple[CorpusFile, object]]:
+def _load(processor, todo, bad, bar, options: AddOptions) -> Iterator[tuple[CorpusFile, VideoFrames]]:
     """Decoded files in order; a bad one is noted and left out."""
     for item in FrameLoader([file.video for file in todo], processor.video_processor, workers=options.workers):
         if item.error is None:
@@ -153,7 +132,7 @@ def _load(processor, todo, bad, bar, options) -> Iterator[tuple[CorpusFile, obje
             bar.update(1)
 
 
-def _batches(items, size: int) -> Iterator[list]:
+def _batches(items: Iterable, size: int) -> Iterator[list]:
     batch = []
     for item in items:
         batch.append(item)
@@ -164,18 +143,24 @@ def _batches(items, size: int) -> Iterator[list]:
         yield batch
 
 
-@torch.inference_mode()
-def _encode_batch(index, batch):
-    """`(frame_embeds, frame_weights, frame_times, VideoFile)` of each video."""
-    inputs = index.processor(videos=[frames for _, frames in batch], return_tensors="pt").to(index.model.device)
-    features = index.model.get_video_features(inputs["pixel_values_videos"], inputs.get("frame_mask"))
-    embeds, weights = features.frame_embeds.cpu().float(), features.frame_mask.cpu().float()
+class EncodedVideo(NamedTuple):
+    """One video on its way into the table: `(F, D)` embeddings, `(F,)` weights and seconds, and its file."""
+
+    file: CorpusFile
+    frame_embeds: torch.Tensor
+    frame_weights: torch.Tensor
+    frame_times: torch.Tensor
+    details: VideoFile
+
+
+def _encode_batch(model, processor, batch: list[tuple[CorpusFile, VideoFrames]]) -> Iterator[EncodedVideo]:
+    features = encode_videos(model, processor, [frames for _, frames in batch], batch_size=len(batch))
     with ThreadPoolExecutor(2) as pool:
-        files = list(pool.map(lambda pair: _describe(*pair), batch))
-    for row, (_, frames) in enumerate(batch):
-        times = np.zeros(embeds.shape[1], dtype=np.float32)
-        times[: len(frames.timestamps)] = frames.timestamps
-        yield embeds[row], weights[row], times, files[row]
+        details = list(pool.map(lambda pair: _describe(*pair), batch))
+    for row, (file, frames) in enumerate(batch):
+        times = torch.zeros(features.frame_mask.shape[1])
+        times[: len(frames.timestamps)] = torch.from_numpy(frames.timestamps)
+        yield EncodedVideo(file, features.frame_embeds[row], features.frame_mask[row], times, details[row])
 
 
 def _describe(file: CorpusFile, frames) -> VideoFile:
@@ -206,30 +191,34 @@ def _thumbnail(frame: np.ndarray) -> bytes:
 class PendingRows:
     """Encoded videos on their way to the next commit."""
 
-    def __init__(self, index, options: AddOptions):
-        self._index = index
+    def __init__(self, table: VideoTable, options: AddOptions):
+        self._table = table
         self._options = options
-        self._rows = []
+        self._videos: list[EncodedVideo] = []
         self._since = time.monotonic()
 
-    def add(self, file: CorpusFile, embeds, weights, times, details: VideoFile) -> None:
-        self._rows.append((file.id, embeds, weights, times, details))
+    def add(self, video: EncodedVideo) -> None:
+        self._videos.append(video)
 
     def commit_if_due(self) -> None:
         waited = time.monotonic() - self._since
-        if len(self._rows) >= self._options.commit_every or waited >= self._options.commit_seconds:
+        if len(self._videos) >= self._options.commit_every or waited >= self._options.commit_seconds:
             self.commit()
 
     def commit(self) -> None:
-        rows, self._rows, self._since = self._rows, [], time.monotonic()
-        if rows:
-            ids, embeds, weights, times, files = zip(*rows)
-            longest = max(len(w) for w in weights)
-            stacked = [
-                torch.stack([_padded(part, longest) for part in parts])
-                for parts in (embeds, weights, map(torch.as_tensor, times))
-            ]
-            self._index.add_embeddings(ids, stacked[0], stacked[1], frame_times=stacked[2], files=files)
+        videos, self._videos, self._since = self._videos, [], time.monotonic()
+        if not videos:
+            return
+        longest = max(len(video.frame_weights) for video in videos)
+        rows = make_rows(
+            self._table.settings,
+            [video.file.id for video in videos],
+            torch.stack([_padded(video.frame_embeds, longest) for video in videos]),
+            torch.stack([_padded(video.frame_weights, longest) for video in videos]),
+            frame_times=torch.stack([_padded(video.frame_times, longest) for video in videos]),
+            files=[video.details for video in videos],
+        )
+        self._table.write(rows)
 
 
 def _padded(rows: torch.Tensor, length: int) -> torch.Tensor:

@@ -73,7 +73,7 @@ class CandidateSource:
         size = QUERY_GROUP if self._in_memory else 1
         narrow = self._narrow_in_memory if self._in_memory else self._narrow_in_table
         for start in range(0, len(queries.sentence_embeds), size):
-            yield narrow(TextFeatures(*(part[start : start + size] for part in queries)), count, where, options)
+            yield narrow(queries[start : start + size], count, where, options)
 
     def _narrow_in_memory(self, queries, count, where, options) -> Candidates:
         resident = self.resident

@@ -1,15 +1,19 @@
-"""Why a video was found: how each word of a text matches each of its frames."""
+"""Why a video was found, and what other options would make of the same videos."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from ..errors import VideoIndexError
 from ..inputs import check_ids
 from ..storage.filters import make_where
-from .query import encode_texts
+from ..storage.table import VideoTable
+from .query import EncodedQuery, words_of
 from .resident import FRAME_COLUMNS, frames_of
 from .scoring import ScoreOptions, score_candidates
+from .searcher import HIT_COLUMNS, SearchHit, hit_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,41 +21,69 @@ class Explanation:
     """The parts of one score.
 
     Attributes:
-        score: the DMAE score.
-        words: the T tokens of the text. word_weights: `(T,)` their weights in the score.
-        frame_times: `(F,)` seconds, empty where unknown.
-        similarity: `(T, F)` cosine of each word and each frame.
-        sentence_similarity: `(F,)` cosine of the whole sentence and each frame.
+        hit: the video with its score, whether or not a search would list it.
+        words: the query's T words as they were written (or the frames of an example).
+        word_weights: `(T,)` how much each counts; 2 for a content word.
+        similarity: `(T, F)` cosine of each word and each frame; a word of several tokens has their mean.
+        sentence_similarity: `(F,)` cosine of the whole query and each frame.
     """
 
-    score: float
+    hit: SearchHit
     words: list[str]
     word_weights: np.ndarray
-    frame_times: np.ndarray
     similarity: np.ndarray
     sentence_similarity: np.ndarray
 
+    @property
+    def score(self) -> float:
+        return self.hit.score
 
-def explain(index, text: str, video_id: str) -> Explanation:
-    """See `VideoIndex.explain`.
+    @property
+    def frame_times(self) -> np.ndarray:
+        """`(F,)` seconds, empty where unknown."""
+        return self.hit.frame_times
 
-    Raises:
-        VideoIndexError: an empty text, or an id that is not in the index.
-    """
-    query = encode_texts(index.model, index.processor, [text])
-    rows = index.table.scan([*FRAME_COLUMNS, "frame_times"], make_where({"id": check_ids([video_id])}))
+    def to_dict(self) -> dict:
+        """The explanation as JSON values."""
+        return {
+            "score": round(self.score, 6),
+            "words": self.words,
+            "weights": [round(float(w), 4) for w in self.word_weights],
+            "frame_times": [round(float(t), 3) for t in self.frame_times],
+            "similarity": [[round(float(s), 5) for s in row] for row in self.similarity],
+            "sentence": [round(float(s), 5) for s in self.sentence_similarity],
+        }
+
+
+def explain(table: VideoTable, processor, query: EncodedQuery, video_id: str, options: ScoreOptions) -> Explanation:
+    """See `VideoIndex.explain`."""
+    rows = table.scan([*HIT_COLUMNS, *FRAME_COLUMNS], make_where({"id": check_ids([video_id])}))
     if not rows.num_rows:
-        raise VideoIndexError(f"no video {video_id!r} in the index at {index.uri}")
-    settings = index.table.settings
-    frames = frames_of(rows, settings.dim, settings.dtype)
-    score, _ = score_candidates(query, frames, ScoreOptions.of(index.model.config))
-    real = query.word_weights[0] > 0
-    ids = index.processor(text=[text])["input_ids"][0]
+        raise VideoIndexError(f"no video {video_id!r} in the index at {table.uri}")
+    frames = frames_of(rows, table.settings.dim, table.settings.dtype)
+    scores, per_frame = score_candidates(query.features, frames, query.options or options)
+    real = frames.weights[0] > 0
+    embeds = frames.embeds[0, real]
+    tokens = (query.features.word_embeds[0] @ embeds.t()).numpy()
+    weights = query.features.word_weights[0].numpy()
+    words = words_of(processor, query)
     return Explanation(
-        score=float(score),
-        words=[index.processor.tokenizer.decode([token]).strip() for token, keep in zip(ids, real.tolist()) if keep],
-        word_weights=query.word_weights[0, real].numpy(),
-        frame_times=np.asarray(rows["frame_times"][0].as_py(), dtype=np.float64),
-        similarity=(query.word_embeds[0, real] @ frames.embeds[0].t()).numpy(),
-        sentence_similarity=(query.sentence_embeds @ frames.embeds[0].t())[0].numpy(),
+        hit=hit_of(rows.to_pylist()[0], float(scores[0]), per_frame[0, real].numpy()),
+        words=[word for word, _ in words],
+        word_weights=np.array([weights[at].max() for _, at in words]),
+        similarity=np.stack([tokens[at].mean(axis=0) for _, at in words]) if words else np.zeros((0, len(embeds))),
+        sentence_similarity=torch.mv(embeds, query.features.sentence_embeds[0]).numpy(),
     )
+
+
+def rescore(table: VideoTable, query: EncodedQuery, ids: Sequence[str], options: ScoreOptions) -> list[SearchHit]:
+    """See `VideoIndex.rescore`."""
+    ids = check_ids(ids, distinct=False)
+    rows = table.scan([*HIT_COLUMNS, *FRAME_COLUMNS], make_where({"id": ids})) if ids else None
+    if rows is None or not rows.num_rows:
+        return []
+    frames = frames_of(rows, table.settings.dim, table.settings.dtype)
+    scores, per_frame = score_candidates(query.features, frames, options)
+    fields, real = rows.select(HIT_COLUMNS).to_pylist(), frames.weights > 0
+    hits = [hit_of(row, float(scores[n]), per_frame[n, real[n]].numpy()) for n, row in enumerate(fields)]
+    return sorted(hits, key=lambda hit: -hit.score)

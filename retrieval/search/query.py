@@ -4,54 +4,102 @@ A text is what the model makes of it. An image is a video of one frame. A video 
 text: its frames are the words, with their weights, and are scored as `scoring.EXAMPLE_OPTIONS` says.
 """
 
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch.nn import functional as F
 
+from dmae.modeling.encoding import encode_texts, encode_videos
 from dmae.modeling.features import TextFeatures, VideoFeatures
+from dmae.modeling.media_files import IMAGE_SUFFIXES
 from dmae.modeling.video_reading import VideoFrames
 
 from ..errors import VideoIndexError
-from ..media import IMAGE_SUFFIXES, names_media
+from ..media import names_media
 from ..tensors import as_tensor
+from .scoring import EXAMPLE_OPTIONS, ScoreOptions
+
+_WORD = re.compile(r"\S+")
 
 
-def is_text(query) -> bool:
+@dataclass(frozen=True, eq=False)
+class EncodedQuery:
+    """A query after the model, to search with as often as one likes. `VideoIndex.encode` makes it.
+
+    Attributes:
+        features: of a batch of one: `(1, D)`, `(1, T, D)`, `(1, T)`, on the CPU in float32.
+        text: what was asked, None where the query is an image or a video.
+    """
+
+    features: TextFeatures
+    text: str | None = None
+
+    @property
+    def options(self) -> ScoreOptions | None:
+        """How it is scored; None for the model's own options."""
+        return EXAMPLE_OPTIONS if self.text is None else None
+
+
+def is_text(query: Any) -> bool:
     """Whether a query is a text rather than an image, a video or the path of one."""
     return isinstance(query, str) and not names_media(query)
 
 
-@torch.inference_mode()
-def encode_texts(model, processor, texts: Sequence[str]) -> TextFeatures:
-    """Features of texts, on the CPU in float32."""
+def encode_queries(model, processor, queries: Sequence[Any]) -> list[EncodedQuery]:
+    """Texts (in one batch), images and videos; what is encoded already is taken as it is.
+
+    Raises:
+        VideoIndexError: one that is empty, or no text, image or video. VideoDecodeError: one that cannot be read.
+    """
+    texts = list(dict.fromkeys(query for query in queries if is_text(query)))
+    encoded = dict(zip(texts, encode_text_queries(model, processor, texts))) if texts else {}
+    found = []
+    for query in queries:
+        if isinstance(query, EncodedQuery):
+            found.append(query)
+        else:
+            found.append(encoded[query] if is_text(query) else encode_example(model, processor, query))
+    return found
+
+
+def encode_text_queries(model, processor, texts: Sequence[str]) -> list[EncodedQuery]:
+    """Texts as queries, whatever they look like: a text that names a file is not taken for the file."""
     for text in texts:
         if not isinstance(text, str):
             raise VideoIndexError(f"the query must be a text, got {type(text).__name__}")
         if not text.strip():
             raise VideoIndexError("the query is empty: write what the video should show")
-    inputs = processor(text=list(texts), return_tensors="pt").to(model.device)
-    features = model.get_text_features(inputs["input_ids"], inputs["attention_mask"], inputs.get("word_weights"))
-    return TextFeatures(*(part.cpu().float() for part in features))
+    features = encode_texts(model, processor, texts)
+    return [EncodedQuery(features[n : n + 1], text) for n, text in enumerate(texts)]
 
 
-@torch.inference_mode()
-def encode_examples(model, processor, examples: Sequence) -> TextFeatures:
-    """Images or videos as queries: `(A, D)`, `(A, T, D)`, `(A, T)`, on the CPU in float32.
+def encode_example(model, processor, example: Any) -> EncodedQuery:
+    """An image or a video as a query."""
+    return EncodedQuery(_as_query(encode_videos(model, processor, [_as_video(example)])))
 
-    Raises:
-        VideoIndexError: one that is no image or video. VideoDecodeError: one that cannot be read.
+
+def words_of(processor, query: EncodedQuery) -> list[tuple[str, list[int]]]:
+    """What an explanation has a row for, with the positions of its tokens: the words of a text as they were written,
+    or the frames of an example.
     """
-    return pad_features([_as_query(_encode_example(model, processor, example)) for example in examples])
-
-
-def _encode_example(model, processor, example) -> VideoFeatures:
-    inputs = processor(videos=[_as_video(example)], return_tensors="pt").to(model.device)
-    features = model.get_video_features(inputs["pixel_values_videos"], inputs.get("frame_mask"))
-    return VideoFeatures(*(part.cpu().float() for part in features))
+    if query.text is None:
+        return [(f"frame {n + 1}", [n]) for n in range(int((query.features.word_weights[0] > 0).sum()))]
+    encoded = processor.tokenizer(
+        query.text, truncation=True, max_length=processor.max_words, return_offsets_mapping=True
+    )
+    found = []
+    for match in _WORD.finditer(query.text):
+        begin, end = match.span()
+        at = [n for n, (a, b) in enumerate(encoded["offset_mapping"]) if a < b and a < end and begin < b]
+        if at:
+            found.append((match.group(), at))
+    return found
 
 
 def _as_query(video: VideoFeatures) -> TextFeatures:
@@ -59,14 +107,6 @@ def _as_query(video: VideoFeatures) -> TextFeatures:
     weights = video.frame_mask / video.frame_mask.sum(dim=1, keepdim=True)
     sentence = F.normalize(torch.einsum("bf,bfd->bd", weights, video.frame_embeds), dim=-1)
     return TextFeatures(sentence, video.frame_embeds, video.frame_mask)
-
-
-def pad_features(features: Sequence[TextFeatures]) -> TextFeatures:
-    """Single queries as one batch, words padded with weight 0."""
-    longest = max(f.word_embeds.shape[1] for f in features)
-    words = [F.pad(f.word_embeds, (0, 0, 0, longest - f.word_embeds.shape[1])) for f in features]
-    weights = [F.pad(f.word_weights, (0, longest - f.word_weights.shape[1])) for f in features]
-    return TextFeatures(torch.cat([f.sentence_embeds for f in features]), torch.cat(words), torch.cat(weights))
 
 
 def check_features(sentence_embeds, word_embeds, word_weights, dim: int) -> TextFeatures:

@@ -57,7 +57,11 @@ class SearchHit:
 
 
 class Searcher:
-    """Searches one table from one process; safe to call from several threads."""
+    """Searches one table from one process.
+
+    Safe to call from several threads: one of them at a time brings the memory in step with the table and ranks, the
+    others wait for it.
+    """
 
     def __init__(self, table: VideoTable, options: ScoreOptions, limits: SearchLimits):
         self.table = table

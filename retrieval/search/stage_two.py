@@ -7,8 +7,6 @@ standard deviations of its residuals up, would bring among the hits.
 
 import torch
 
-from dmae.modeling.features import TextFeatures
-
 from .candidates import Candidates
 from .scoring import ScoreOptions, score_each
 
@@ -59,8 +57,7 @@ def _score(candidates: Candidates, group: slice, part: slice, options: ScoreOpti
     frames, there = candidates.read((group, part))
     if frames is None:
         return [[] for _ in there], torch.full(there.shape, -torch.inf)
-    queries = TextFeatures(*(feature[group] for feature in candidates.queries))
-    scores, frame_scores = score_each(queries, frames, options)
+    scores, frame_scores = score_each(candidates.queries[group], frames, options)
     scores = scores.masked_fill(~there, -torch.inf)
     best = scores.topk(min(wanted, scores.shape[1]))
     at = torch.arange(len(scores))[:, None], best.indices

@@ -4,8 +4,8 @@ import base64
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from ..clock import clock
 from ..search.searcher import SearchHit
+from ..times import clock
 
 _PAGE = """<!doctype html>
 <html lang="en">

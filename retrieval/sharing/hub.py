@@ -15,7 +15,7 @@ VIDEOS_FOLDER = "videos"
 
 
 def push(
-    index, repo_id: str, *, private: bool = False, include_videos: bool = False, model_id=None, token=None
+    table: VideoTable, repo_id: str, *, private: bool = False, include_videos: bool = False, model_id=None, token=None
 ) -> str:
     """Uploads an index with a card that says what it holds and how to search it, and returns the repository's URL.
 
@@ -23,7 +23,7 @@ def push(
     are reduced to what lies below the folder that was indexed.
 
     Args:
-        index: the `VideoIndex`, on this machine or an object store.
+        table: of the index, on this machine or an object store.
         repo_id: dataset repository, made if it is not there.
         include_videos: upload the source files too, under `videos/`.
         model_id: the model to name in the card; by default the one the index was made with.
@@ -35,10 +35,10 @@ def push(
 
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        _copy_clean(index, folder / INDEX_FOLDER)
+        _copy_clean(table, folder / INDEX_FOLDER)
         if include_videos:
-            _link_videos(index, folder / VIDEOS_FOLDER)
-        write_card(index, folder, repo_id, model_id or index.table.settings.model.name)
+            _link_videos(table, folder / VIDEOS_FOLDER)
+        write_card(table, folder, repo_id, model_id or table.settings.model.name)
         api = HfApi(token=token)
         url = api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
         # The README goes with the first commit: a push without one writes a template.
@@ -46,7 +46,7 @@ def push(
             repo_id=url.repo_id,
             repo_type="dataset",
             folder_path=folder,
-            commit_message=f"Upload a video index of {len(index)} videos",
+            commit_message=f"Upload a video index of {table.count()} videos",
             delete_patterns=[f"{INDEX_FOLDER}/**"],
         )
     return str(url)
@@ -66,11 +66,11 @@ def download(repo_id: str, revision: str | None = None, token=None, *, videos: b
     return folder
 
 
-def _copy_clean(index, destination: Path) -> None:
+def _copy_clean(table: VideoTable, destination: Path) -> None:
     """A copy of the latest version alone, one data file a few thousand videos, with relative paths."""
-    copy = VideoTable.create(destination, index.table.settings)
-    names = index.table.columns
-    for batch in index.table.scan_batches(names, 2048):
+    copy = VideoTable.create(destination, table.settings)
+    names = table.columns
+    for batch in table.scan_batches(names, 2048):
         copy.write(_without_local_paths(batch.select(names)))
 
 
@@ -91,8 +91,8 @@ def shared_name(video_id: str) -> str:
     return "/".join([VIDEOS_FOLDER, *parts])
 
 
-def _link_videos(index, destination: Path) -> None:
-    for row in index.table.scan(["id", "path"]).to_pylist():
+def _link_videos(table: VideoTable, destination: Path) -> None:
+    for row in table.scan(["id", "path"]).to_pylist():
         source, target = row["path"], destination.parent / shared_name(row["id"])
         if not source or not os.path.isfile(source):
             raise VideoIndexError(f"video {row['id']!r} cannot be uploaded: no file {source}")

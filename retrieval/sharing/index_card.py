@@ -4,6 +4,8 @@ from pathlib import Path
 
 from huggingface_hub import DatasetCard, DatasetCardData
 
+from ..storage.table import VideoTable
+
 _BODY = """# A video index of {count} videos
 
 Made with [dmae](https://arxiv.org/abs/2309.11082): text-video search by the exact DMAE score.
@@ -18,8 +20,7 @@ Made with [dmae](https://arxiv.org/abs/2309.11082): text-video search by the exa
 | source videos | {sources} |
 
 ```python
-from dmae.modeling.loading import load_pretrained
-from dmae.retrieval import VideoIndex
+from dmae import VideoIndex, load_pretrained
 
 model, processor = load_pretrained("{model_id}")
 index = VideoIndex.from_hub("{repo_id}", model, processor)
@@ -30,13 +31,13 @@ The index holds embeddings, frame times, thumbnails and metadata. It is opened r
 """
 
 
-def write_card(index, folder: Path, repo_id: str, model_id: str) -> None:
+def write_card(table: VideoTable, folder: Path, repo_id: str, model_id: str) -> None:
     """Writes `README.md` into the folder that is about to be uploaded."""
-    settings = index.table.settings
-    seconds = sum(duration or 0 for duration in index.table.scan(["duration"])["duration"].to_pylist())
+    settings = table.settings
+    seconds = sum(duration or 0 for duration in table.scan(["duration"])["duration"].to_pylist())
     data = DatasetCardData(tags=["video", "video-search", "text-video-retrieval", "lance"], task_categories=["other"])
     text = _BODY.format(
-        count=len(index),
+        count=table.count(),
         length=f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.1f} min",
         model=settings.model,
         preprocessing=settings.preprocessing,

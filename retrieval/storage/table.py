@@ -181,12 +181,18 @@ class VideoTable:
             with storage_errors(self.uri, "compacting"):
                 retry_on_conflict(self._table, lambda: self._table.optimize(cleanup_older_than=timedelta(hours=1)))
 
+    def maintain(self, vector_index_above: int) -> None:
+        """Compacts as far as it pays, and builds the vector index where there are more rows than that and none yet."""
+        self.compact()
+        if self.count() > vector_index_above and not self.has_vector_index():
+            self.build_vector_index()
+
     def _query(self, columns, where):
         query = self._table.search().select(list(columns)).with_row_id(True)
         return query if where is None else query.where(as_expression(where))
 
     def _reading(self, where: str | None = None):
-        """The context of a read; what fails in one with a filter is the filter, as good as always."""
+        """The context of a read; where there is a filter, the filter is nearly always what fails."""
         if where is None:
             return storage_errors(self.uri, "reading")
         names = [name for name in self.columns if name in FILTERABLE or name not in BUILT_IN]

@@ -82,5 +82,5 @@ def test_the_api_is_documented(visit):
     visitor.open()
     visitor.page.click("button[role=tab]:has-text('API')")
     for endpoint in ("/search", "/explain", "/add"):
-        assert visitor.page.get_by_text(endpoint, exact=True).first.is_visible()
+        visitor.page.get_by_text(endpoint, exact=True).first.wait_for(state="visible")
     assert f'Client("{visitor.url}")' in visitor.page.inner_text("#usage pre")

@@ -14,7 +14,9 @@ from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from .folder import VIDEO_SUFFIXES, without_missing
+from dmae.modeling.media_files import VIDEO_SUFFIXES
+
+from .folder import without_missing
 from .plain_pickle import read_plain_pickle
 from .samples import CorpusError, VideoSample, caption_tuple, merge_rows, warn_uncaptioned
 

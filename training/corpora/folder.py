@@ -9,15 +9,11 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TextIO
 
+from dmae.modeling.media_files import VIDEO_SUFFIXES
+
 from .samples import CorpusError, VideoSample, merge_rows, sample_from_row
 
 TABLES = ("captions.jsonl", "metadata.jsonl", "metadata.csv")
-VIDEO_SUFFIXES = frozenset(
-    [
-        *(".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v", ".mpg", ".mpeg", ".gif", ".3gp", ".ts", ".flv", ".wmv"),
-        *(".ogv", ".mts", ".m2ts", ".3g2", ".3gpp", ".qt", ".asf", ".divx"),
-    ]
-)
 SPLIT_NAMES = {
     "train": ("train", "training"),
     "val": ("val", "validation", "valid", "dev"),

@@ -3,13 +3,12 @@
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import torch
-from torch.nn import functional as F
 from tqdm.auto import tqdm
 
+from dmae.modeling.encoding import encode_texts, encode_videos, inference
 from dmae.modeling.features import TextFeatures, VideoFeatures
 from dmae.modeling.frame_loader import FrameLoader
 
@@ -20,17 +19,14 @@ from .score_normalization import QueryBank, dual_softmax
 __all__ = [
     "EncodedSamples",
     "SkippedVideo",
+    "encode_readable_videos",
     "encode_samples",
-    "encode_texts",
-    "encode_videos",
     "evaluate_encoded",
     "evaluate_model",
     "hard_negative_accuracy",
     "retrieval_metrics",
     "similarity_matrix",
 ]
-
-Features = TypeVar("Features", TextFeatures, VideoFeatures)
 
 logger = logging.getLogger(__name__)
 
@@ -81,10 +77,10 @@ def encode_samples(
     samples = merge_rows(samples)
     if not samples:
         raise CorpusError("nothing to evaluate: there is not one video with a caption")
-    video, kept, skipped = encode_videos(model, processor, samples, batch_size, workers, progress)
+    video, kept, skipped = encode_readable_videos(model, processor, samples, batch_size, workers, progress)
     texts = [caption for sample in kept for caption in sample.captions]
     text_to_video = [index for index, sample in enumerate(kept) for _ in sample.captions]
-    text = encode_texts(model, processor, texts, batch_size=16 * batch_size, progress=progress)
+    text = _encode_texts(model, processor, texts, progress, batch_size=16 * batch_size)
     return EncodedSamples(text, video, torch.tensor(text_to_video), kept, skipped)
 
 
@@ -125,30 +121,15 @@ def evaluate_encoded(
     return metrics
 
 
-def encode_texts(
-    model, processor, texts: Sequence[str], *, batch_size: int = 256, progress: bool = True
-) -> TextFeatures:
-    """Features of texts in their order, padded to the longest, on the CPU in float32."""
-    by_length = sorted(range(len(texts)), key=lambda index: len(texts[index]))  # batches of one length pad little
-    batches = []
-    with _inference(model), tqdm(total=len(texts), desc="texts", unit="text", disable=not progress) as bar:
-        for start in range(0, len(texts), batch_size):
-            chosen = [texts[index] for index in by_length[start : start + batch_size]]
-            inputs = processor(text=chosen, return_tensors="pt").to(model.device)
-            batches.append(_moved(model.get_text_features(**inputs), "cpu"))
-            bar.update(len(chosen))
-    return _rows(_joined(batches), torch.tensor(by_length).argsort())
-
-
 def similarity_matrix(
     model, text: TextFeatures, video: VideoFeatures, *, chunk_size: int = 512, progress: bool = True
 ) -> torch.Tensor:
     """`(A, B)` float32 scores on the CPU, computed `chunk_size` texts at a time on the model's device."""
-    video = _moved(video, model.device)
+    video = video.to(model.device, torch.float32)
     scores = torch.empty(len(text.word_embeds), len(video.frame_embeds))
-    with _inference(model), tqdm(total=len(scores), desc="scores", unit="text", disable=not progress) as bar:
+    with inference(model), tqdm(total=len(scores), desc="scores", unit="text", disable=not progress) as bar:
         for rows in torch.arange(len(scores)).split(chunk_size):
-            scores[rows] = model.similarity(_moved(_rows(text, rows), model.device), video).cpu()
+            scores[rows] = model.similarity(text[rows].to(model.device, torch.float32), video).cpu()
             bar.update(len(rows))
     return scores
 
@@ -162,11 +143,11 @@ def hard_negative_accuracy(model, processor, encoded: EncodedSamples, *, progres
         return {}
     texts = list(dict.fromkeys(text for _, negative in cases for text in (negative.positive, negative.caption)))
     place = {text: index for index, text in enumerate(texts)}
-    features = encode_texts(model, processor, texts, progress=progress)
+    features = _encode_texts(model, processor, texts, progress)
     outcomes = defaultdict(list)
     for row, negatives in _by_video(cases):
-        text = _rows(features, [place[text] for item in negatives for text in (item.positive, item.caption)])
-        scores = similarity_matrix(model, text, _rows(encoded.video, [row]), progress=False).view(-1, 2)
+        text = features[[place[text] for item in negatives for text in (item.positive, item.caption)]]
+        scores = similarity_matrix(model, text, encoded.video[[row]], progress=False).view(-1, 2)
         for item, (positive, negative) in zip(negatives, scores.tolist()):
             outcomes[item.kind].append(positive > negative)
     results = [result for kind in outcomes.values() for result in kind]
@@ -174,7 +155,7 @@ def hard_negative_accuracy(model, processor, encoded: EncodedSamples, *, progres
     return {"hard_negative_accuracy": _percent(results), **by_kind}
 
 
-def encode_videos(
+def encode_readable_videos(
     model, processor, samples: Sequence[VideoSample], batch_size: int, workers: int, progress: bool
 ) -> tuple[VideoFeatures, list[VideoSample], list[SkippedVideo]]:
     """Features of the videos that could be read, on the CPU in float32, those samples, and the others.
@@ -186,7 +167,7 @@ def encode_videos(
     windows = [(sample.start, sample.end) for sample in samples]
     sources = [sample.video for sample in samples]
     loader = FrameLoader(sources, processor.video_processor, workers=workers, windows=windows)
-    with _inference(model), tqdm(total=len(samples), desc="videos", unit="video", disable=not progress) as bar:
+    with inference(model), tqdm(total=len(samples), desc="videos", unit="video", disable=not progress) as bar:
         for item in loader:
             sample = samples[item.index]
             if item.error is None:
@@ -196,14 +177,19 @@ def encode_videos(
                 skipped.append(SkippedVideo(sample.video_id, item.error))
                 logger.warning("left out: %s", item.error)
             if len(waiting) == batch_size:
-                batches.append(_video_features(model, processor, waiting))
+                batches.append(encode_videos(model, processor, waiting, batch_size=batch_size))
                 waiting.clear()
             bar.update()
         if waiting:
-            batches.append(_video_features(model, processor, waiting))
+            batches.append(encode_videos(model, processor, waiting, batch_size=batch_size))
     if not batches:
         raise CorpusError(f"none of the {len(samples)} videos can be read; the first: {skipped[0].error}")
-    return _joined(batches), kept, skipped
+    return VideoFeatures.cat(batches), kept, skipped
+
+
+def _encode_texts(model, processor, texts: Sequence[str], progress: bool, **options) -> TextFeatures:
+    with tqdm(total=len(texts), desc="texts", unit="text", disable=not progress) as bar:
+        return encode_texts(model, processor, texts, done=bar.update, **options)
 
 
 def _bank_scores(
@@ -211,7 +197,7 @@ def _bank_scores(
 ) -> Iterator[torch.Tensor]:
     """Scores of a bank of any size, a piece at a time."""
     for start in tqdm(range(0, len(texts), 4096), desc="query bank", disable=not progress):
-        text = encode_texts(model, processor, texts[start : start + 4096], progress=False)
+        text = encode_texts(model, processor, texts[start : start + 4096])
         yield similarity_matrix(model, text, video, progress=False)
 
 
@@ -224,41 +210,3 @@ def _by_video(cases):
 
 def _percent(outcomes: Sequence[bool]) -> float:
     return 100.0 * sum(outcomes) / len(outcomes)
-
-
-def _moved(features: Features, device) -> Features:
-    return type(features)(*(part.to(device, torch.float32) for part in features))
-
-
-def _rows(features: Features, rows) -> Features:
-    return type(features)(*(part[rows] for part in features))
-
-
-def _joined(batches: Sequence[Features]) -> Features:
-    """One batch out of many; tokens and frames are padded to the longest, with weight 0."""
-    length = max(batch[-1].shape[1] for batch in batches)  # the last field holds the weights, (n, tokens or frames)
-
-    def pad(name: str, part: torch.Tensor) -> torch.Tensor:
-        if name == "sentence_embeds":
-            return part
-        return F.pad(part, (*(0, 0) * (part.ndim - 2), 0, length - part.shape[1]))
-
-    kind = type(batches[0])
-    return kind(*(torch.cat([pad(name, getattr(batch, name)) for batch in batches]) for name in kind._fields))
-
-
-def _video_features(model, processor, frames) -> VideoFeatures:
-    inputs = processor.video_processor(frames, return_tensors="pt").to(model.device)
-    return _moved(model.get_video_features(**inputs), "cpu")
-
-
-@contextmanager
-def _inference(model):
-    """No gradients and no dropout; the model is given back in the mode in which it came."""
-    training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        model.train(training)

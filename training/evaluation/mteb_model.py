@@ -15,10 +15,11 @@ import logging
 import torch
 from datasets import Video
 
+from dmae.modeling.encoding import encode_texts
 from dmae.modeling.loading import load_pretrained
 
 from ..corpora.samples import VideoSample
-from .evaluation import encode_texts, encode_videos, similarity_matrix
+from .evaluation import encode_readable_videos, similarity_matrix
 
 logger = logging.getLogger(__name__)
 
@@ -102,13 +103,13 @@ class DmaeSearchModel:
         if "video" not in dataset.column_names:
             if "text" not in dataset.column_names:
                 raise ValueError(f"DMAE reads a column 'text' or 'video', this task has {dataset.column_names}")
-            features = encode_texts(self.model, self.processor, list(dataset["text"]), progress=progress)
+            features = encode_texts(self.model, self.processor, list(dataset["text"]))
             return "text", [str(name) for name in dataset["id"]], features
         # Its files as they are: mteb's own decoding needs torchcodec.
         dataset = dataset.cast_column("video", Video(decode=False))
         samples = [VideoSample(str(row["id"]), row["video"], ("",)) for row in dataset]
         sizes = (self.batch_size, self.workers)
-        features, kept, skipped = encode_videos(self.model, self.processor, samples, *sizes, progress)
+        features, kept, skipped = encode_readable_videos(self.model, self.processor, samples, *sizes, progress)
         if skipped:
             logger.warning("%d of %d videos could not be read and are never found", len(skipped), len(samples))
         return "video", [sample.video_id for sample in kept], features

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
-from dmae.modeling import DmaeConfig, DmaeModel, DmaeProcessor, DmaeVideoProcessor
+from dmae.modeling import DmaeConfig, DmaeModel, DmaeProcessor
 
 StateDict = dict[str, torch.Tensor]
 
@@ -236,11 +236,4 @@ def make_processor(config: DmaeConfig, tokenizer: str = CLIP_TOKENIZER) -> DmaeP
             f"the tokenizer has {len(tokenizer)} tokens, the checkpoint {config.text_config.vocab_size}: name its own "
             "with --tokenizer"
         )
-    side = config.vision_config.image_size
-    video_processor = DmaeVideoProcessor(
-        size={"shortest_edge": side},
-        crop_size={"height": side, "width": side},
-        num_frames=config.num_frames,
-        sampling="per_second",
-    )
-    return DmaeProcessor(video_processor, tokenizer, max_words=config.max_words)
+    return DmaeProcessor.for_config(config, tokenizer, sampling="per_second")

@@ -8,7 +8,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from dmae.modeling import DmaeConfig, DmaeModel, DmaeProcessor, DmaeVideoProcessor
+from dmae.modeling import DmaeConfig, DmaeModel, DmaeProcessor
 
 LETTERS = string.ascii_lowercase + string.digits + string.punctuation
 PAD, BOS, EOS, UNK = "<|pad|>", "<|startoftext|>", "<|endoftext|>", "<|unk|>"
@@ -98,9 +98,4 @@ def new_model(
     # As large as the patches that they are added to. CLIP's are a twentieth of that, and what a picture shows is then
     # learned without where it shows it, which motion is made of.
     torch.nn.init.normal_(model.vision_model.embeddings.position_embedding.weight, std=0.5)
-    video_processor = DmaeVideoProcessor(
-        size={"shortest_edge": image_size},
-        crop_size={"height": image_size, "width": image_size},
-        num_frames=num_frames,
-    )
-    return model, DmaeProcessor(video_processor, tokenizer, max_words=max_words)
+    return model, DmaeProcessor.for_config(model.config, tokenizer)

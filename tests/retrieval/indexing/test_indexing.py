@@ -17,7 +17,7 @@ from video_files import write_video
 from dmae.modeling import read_frames
 from dmae.modeling.features import TextFeatures, VideoFeatures
 from dmae.retrieval import SearchLimits, VideoIndex, VideoIndexError
-from dmae.retrieval.search.query import _as_query, pad_features
+from dmae.retrieval.search.query import _as_query
 
 KILLS = 4  # benchmarks/index_crashes.py does more
 
@@ -237,14 +237,15 @@ def test_an_image_counts_as_one_frame_with_the_same_words():
     query = _as_query(VideoFeatures(frames, torch.ones(1, 1)))
     torch.testing.assert_close(query.sentence_embeds, frames[:, 0])
     longer = TextFeatures(query.sentence_embeds, query.word_embeds.repeat(1, 3, 1), torch.ones(1, 3))
-    assert pad_features([query, longer]).word_weights.tolist() == [[1, 0, 0], [1, 1, 1]]
+    assert TextFeatures.cat([query, longer]).word_weights.tolist() == [[1, 0, 0], [1, 1, 1]]
 
 
 def start(checkpoint, uri, corpus, *extra, **environment):
     command = [
         sys.executable,
         "-m",
-        "dmae.retrieval.index",
+        "dmae.cli",
+        "index",
         str(corpus),
         "--model",
         str(checkpoint),

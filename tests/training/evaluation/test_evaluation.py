@@ -13,12 +13,11 @@ import torch
 from datasets import Dataset
 from places import CLIPS
 
-from dmae.modeling import read_frames
+from dmae.modeling import encode_texts, read_frames
 from dmae.training.commands import evaluate as command
 from dmae.training.corpora import CorpusError, HardNegative, VideoSample, load_samples
 from dmae.training.evaluation.evaluation import (
     encode_samples,
-    encode_texts,
     evaluate_encoded,
     evaluate_model,
     hard_negative_accuracy,
@@ -158,9 +157,7 @@ def test_metrics_are_those_of_the_similarity(model_and_processor, samples, by_ha
     normalised = retrieval_metrics(dual_softmax(by_hand, float(model.scale.detach())), own)
     assert {name: metrics[f"dual_softmax/{name}"] for name in normalised} == pytest.approx(normalised)
     encoded = encode_samples(model, processor, samples, progress=False)
-    scores = similarity_matrix(
-        model, encode_texts(model, processor, bank, progress=False), encoded.video, progress=False
-    )
+    scores = similarity_matrix(model, encode_texts(model, processor, bank), encoded.video, progress=False)
     ranked = retrieval_metrics(QueryBank([scores]).normalize(by_hand), own)
     assert metrics["query_bank/t2v_MnR"] == pytest.approx(ranked["t2v_MnR"])
     assert "query_bank/v2t_R@1" not in metrics

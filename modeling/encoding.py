@@ -1,0 +1,72 @@
+"""The one way from texts and videos to their features, for search, indexing and evaluation alike."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from .features import TextFeatures, VideoFeatures
+
+TEXT_BATCH = 256
+VIDEO_BATCH = 16
+
+
+@contextmanager
+def inference(model: torch.nn.Module) -> Iterator[None]:
+    """No gradients and no dropout; the model is given back in the mode in which it came."""
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(training)
+
+
+def encode_texts(
+    model, processor, texts: Sequence[str], *, batch_size: int = TEXT_BATCH, done: Callable[[int], Any] | None = None
+) -> TextFeatures:
+    """Features of texts in their order, words padded to the longest, on the CPU in float32.
+
+    Args:
+        model, processor: a `DmaeModel`, on the device that it shall run on, and its `DmaeProcessor`.
+        texts: A non-empty strings.
+        batch_size: texts encoded at once.
+        done: called after each batch with the number of texts in it, for a progress bar.
+
+    Raises:
+        ValueError: there is no text, or one is empty.
+    """
+    if not len(texts):
+        raise ValueError("there is no text to encode: give at least one")
+    by_length = sorted(range(len(texts)), key=lambda index: len(texts[index]))  # batches of one length pad little
+    batches = []
+    with inference(model):
+        for start in range(0, len(texts), batch_size):
+            chosen = [texts[index] for index in by_length[start : start + batch_size]]
+            inputs = processor(text=chosen, return_tensors="pt").to(model.device)
+            batches.append(model.get_text_features(**inputs).to("cpu", torch.float32))
+            if done is not None:
+                done(len(chosen))
+    return TextFeatures.cat(batches)[torch.tensor(by_length).argsort()]
+
+
+def encode_videos(model, processor, videos: Sequence[Any], *, batch_size: int = VIDEO_BATCH) -> VideoFeatures:
+    """Features of videos in their order, frames padded to the longest, on the CPU in float32.
+
+    Args:
+        videos: B of anything that the processor takes: `VideoFrames`, paths, bytes, arrays.
+        batch_size: videos encoded at once.
+
+    Raises:
+        ValueError: there is no video. VideoDecodeError: one cannot be read.
+    """
+    if not len(videos):
+        raise ValueError("there is no video to encode: give at least one")
+    batches = []
+    with inference(model):
+        for start in range(0, len(videos), batch_size):
+            inputs = processor.video_processor(list(videos[start : start + batch_size]), return_tensors="pt")
+            batches.append(model.get_video_features(**inputs.to(model.device)).to("cpu", torch.float32))
+    return VideoFeatures.cat(batches)
