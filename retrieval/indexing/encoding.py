@@ -1,7 +1,6 @@
 """Encoding a corpus into an index: worker processes decode while the model encodes; a commit every so many videos."""
 
 import io
-import os
 import time
 import warnings
 import zlib
