@@ -17,7 +17,7 @@ from video_files import write_video
 from dmae.modeling import read_frames
 from dmae.modeling.features import TextFeatures, VideoFeatures
 from dmae.retrieval import SearchLimits, VideoIndex, VideoIndexError
-from dmae.retrieval.search.query import _as_query
+from dmae.retrieval.search.query import _as_query, words_of
 
 KILLS = 4  # benchmarks/index_crashes.py does more
 
@@ -94,8 +94,13 @@ def test_the_score_is_the_models(index, corpus, model):
     explanation = index.explain("a red square", "b.mp4")
     assert explanation.score == pytest.approx(hit.score, abs=1e-6)
     assert explanation.similarity.shape == (len(explanation.words), 2) == (len(explanation.word_weights), 2)
-    expected = output.word_embeds[0] @ output.frame_embeds[0].T
-    np.testing.assert_allclose(explanation.similarity, expected[: len(explanation.words)], atol=2e-3)
+    assert explanation.words == ["a", "red", "square"]
+    tokens = output.word_embeds[0] @ output.frame_embeds[0].T
+    expected = [tokens[at].mean(dim=0) for _, at in words_of(processor, index.encode("a red square"))]
+    np.testing.assert_allclose(explanation.similarity, torch.stack(expected), atol=2e-3)
+    again = index.rescore("a red square", ["b.mp4", "nope", "a.mp4"])
+    assert {hit.id for hit in again} == {"a.mp4", "b.mp4"} and again == sorted(again, key=lambda hit: -hit.score)
+    assert next(h for h in again if h.id == "b.mp4").score == pytest.approx(hit.score, abs=1e-6)
     with pytest.raises(VideoIndexError, match="no video 'nope'"):
         index.explain("a red square", "nope")
 
