@@ -7,8 +7,8 @@ if TYPE_CHECKING:
     from .errors import VideoIndexError
     from .index import VideoIndex
     from .indexing.report import AddReport
-    from .search.limits import SearchLimits
     from .search.explanation import Explanation
+    from .search.limits import SearchLimits
     from .search.query import EncodedQuery
     from .search.scoring import ScoreOptions
     from .search.searcher import SearchHit
