@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
-from dmae.remote_videos import RemoteVideoError, is_url
+from dmae.modeling.remote_videos import RemoteVideoError, is_url
 
 from ..errors import VideoIndexError
 from .sources import FoundVideo, Unreadable, find_sources, still_there

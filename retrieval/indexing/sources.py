@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from dmae.remote_videos import (
+from dmae.modeling.remote_videos import (
     RemoteVideo,
     RemoteVideoError,
     RowVideo,

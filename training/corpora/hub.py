@@ -17,7 +17,7 @@ from datasets.distributed import split_dataset_by_node
 from datasets.exceptions import DatasetNotFoundError, DatasetsError
 from huggingface_hub.errors import HTTPError  # of whichever HTTP library the client is built on
 
-from dmae.remote_videos import RowVideo
+from dmae.modeling.remote_videos import RowVideo
 
 from .folder import inside
 from .samples import (

@@ -9,9 +9,8 @@ from object_store import s3_client, s3_server
 from training_parts import tiny_model
 from video_files import write_video
 
-from dmae import remote_videos
-from dmae.modeling import read_frames
-from dmae.remote_videos import RemoteVideo
+from dmae.modeling import read_frames, remote_videos
+from dmae.modeling.remote_videos import RemoteVideo
 from dmae.retrieval import VideoIndex, VideoIndexError
 
 NAMES = ["a.mp4", "b.mp4", "deep/er/c.mkv"]
