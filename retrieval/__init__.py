@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .search.searcher import SearchHit
     from .storage.rows import VideoFile
     from .times import clock
+    from .watching import check_watching
 
 __all__ = [
     "AddReport",
@@ -25,6 +26,7 @@ __all__ = [
     "VideoFile",
     "VideoIndex",
     "VideoIndexError",
+    "check_watching",
     "clock",
 ]
 
@@ -36,6 +38,7 @@ _MODULES = {
     "VideoFile": "storage.rows",
     "VideoIndexError": "errors",
     "VideoIndex": "index",
+    "check_watching": "watching",
     "clock": "times",
     "SearchHit": "search.searcher",
     "SearchLimits": "search.limits",

@@ -6,7 +6,7 @@ import sys
 import threading
 from pathlib import Path
 
-from dmae.retrieval.indexing.watching import check_watching
+from dmae.retrieval import check_watching
 
 from .settings import Settings
 

@@ -19,7 +19,7 @@ def add_watching(parser: argparse.ArgumentParser) -> None:
 
 def folders_of(args: argparse.Namespace) -> list[Path]:
     """The folders to follow; raises where they, or what it takes to follow them, are not there."""
-    from ..indexing.watching import check_watching
+    from ..watching import check_watching
 
     folders = [Path(os.path.abspath(os.path.expanduser(folder))) for folder in args.videos]
     check_watching(folders, args.settle)
@@ -28,7 +28,7 @@ def folders_of(args: argparse.Namespace) -> list[Path]:
 
 def follow(args: argparse.Namespace, index, options: dict) -> int:
     """Follows until told to stop, which is how it is meant to end."""
-    from ..indexing.watching import FolderWatch, Followed
+    from ..watching import FolderWatch, Followed
 
     def tell(done: Followed) -> None:
         line = json.dumps(asdict(done), ensure_ascii=False) if args.json else f"{time.strftime('%H:%M:%S')} {done}"

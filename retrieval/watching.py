@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
-from ..errors import VideoIndexError
-from ..media import VIDEO_SUFFIXES, find_videos
-from .whole_files import WholeFiles
+from .errors import VideoIndexError
+from .indexing.whole_files import WholeFiles
+from .media import VIDEO_SUFFIXES, find_videos
 
 TICK = 1.0  # seconds between two looks at files that are not whole yet, and at whether the folders are there
 LONG = 10.0  # seconds of waiting for a file after which it is said that it is waited for

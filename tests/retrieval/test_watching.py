@@ -13,8 +13,8 @@ from video_files import write_video
 
 from dmae.retrieval import VideoIndex, VideoIndexError
 from dmae.retrieval.indexing import watching
-from dmae.retrieval.indexing.watching import FolderWatch
 from dmae.retrieval.indexing.whole_files import is_cut_off, is_open_for_writing
+from dmae.retrieval.watching import FolderWatch
 
 SETTLE = 0.3
 SOON = 10.0  # seconds within which a whole file is found
