@@ -11,8 +11,7 @@ import pytest
 from training_parts import tiny_model
 from video_files import write_video
 
-from dmae.retrieval import VideoIndex, VideoIndexError
-from dmae.retrieval.indexing import watching
+from dmae.retrieval import VideoIndex, VideoIndexError, watching
 from dmae.retrieval.indexing.whole_files import is_cut_off, is_open_for_writing
 from dmae.retrieval.watching import FolderWatch
 
