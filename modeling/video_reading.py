@@ -24,11 +24,12 @@ class VideoFrames:
     """Frames of one video.
 
     Args:
-        frames: uint8 (F, H, W, 3), RGB, upright.
+        frames: uint8 (F, H, W, 3), RGB, upright, of square pixels and standard dynamic range.
         timestamps: float64 (F,), when each frame comes on screen, in seconds of the player's clock.
         duration: seconds that the video stream lasts, whatever window was read.
         fps: average frames a second; 0.0 where the file does not tell.
-        warnings: what was not as it should be (a truncated file, damaged pictures); empty for a sound file.
+        warnings: what was not as it should be (a truncated file, damaged pictures, a beginning that cannot be
+            decoded, joined recordings); empty for a sound file.
     """
 
     frames: np.ndarray
@@ -60,7 +61,8 @@ def read_frames(
         num_frames: frames to return; at most so many with `sampling="per_second"`.
         start, end: the window to sample, in seconds of the player's clock; the whole video by default. An `end`
             after the video's own is taken as the video's own.
-        size: shortest edge of the frames in pixels, resized as Pillow's bicubic does; the video's own size by default.
+        size: shortest edge of the frames in pixels, resized as Pillow's bicubic does; by default the size that a
+            player shows, which is the video's own where its pixels are square.
         sampling: `"midpoints"` (the middle of each of `num_frames` equal segments; a clip with fewer frames repeats
             some), `"per_second"` (one frame a second, thinned to `num_frames` at linspace(0, n - 1), as CLIP4Clip
             does) or `"random_segments"` (a random moment of each segment, for training).
@@ -80,7 +82,7 @@ def read_frames(
     _check_arguments(name, num_frames, start, end, size, sampling)
     rng = np.random.default_rng(seed) if sampling == "random_segments" else None
     with open_video(source, limits, threads or decoder_threads()) as video:
-        frames = _read(video, num_frames, (start, end), FrameConverter(size), sampling, rng)
+        frames = _read(video, num_frames, (start, end), FrameConverter(size, video.pixel_aspect), sampling, rng)
     for message in frames.warnings:
         warnings.warn(f"{name}: {message}", UserWarning, stacklevel=2)
     return frames
@@ -162,8 +164,12 @@ def _complaints(
     latest = max(
         end, float(timeline.end * timeline.time_base)
     )  # Matroska counts a duration from 0, not from the start
+    if timeline.jumps:  # then neither duration nor number of frames, which a header or FFmpeg claims, means anything
+        complaints.append(
+            f"is several recordings joined: its clock is set anew {timeline.jumps} times; read in the file's order"
+        )
     # Sound may go on for a while after the last picture, unless the index itself promised further pictures.
-    if timeline.scanned and claimed > latest + (0.1 if cut_short else 1):
+    elif timeline.scanned and claimed > latest + (0.1 if cut_short else 1):
         complaints.append(f"says it lasts {claimed:.1f} s but its frames end at {end:.1f} s; sampled what is there")
     elif timeline.scanned and timeline.count < 0.95 * video.stream.frames:
         complaints.append(
@@ -171,6 +177,12 @@ def _complaints(
         )
     elif video.damage:
         complaints.append(f"could not be read to its end ({video.damage})")
+    if seeker.early:
+        first = timeline.seconds(min(seeker.results[tick][0] for tick in seeker.early))
+        complaints.append(
+            f"begins between keyframes: its first picture that can be decoded, at {first:.2f} s, stands in at "
+            f"{len(seeker.early)} moments before"
+        )
     missing = len({tick for tick in ticks if tick not in seeker.results}) + seeker.absent
     if seeker.failed_packets or seeker.damaged or missing:
         complaints.append(

@@ -11,9 +11,12 @@ from typing import Any, BinaryIO
 
 import av
 
+from .video_clock import SteadyClock
+
 # Demuxers for files that hold their own footage. Playlists (HLS, concat, DASH), devices, network protocols and single
 # pictures are left out on purpose: a playlist can name any other file of the machine.
 CONTAINER_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,gif,apng,flv,asf,ogg,mxf,dv,ivf,obu,nut,rm"
+WIDEST_PIXEL = Fraction(5)  # the widest in use is under 3; more is a mistake in the file
 URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+://")
 
 
@@ -71,12 +74,17 @@ class OpenVideo:
                 other.discard = av.stream.Discard.all
         self.fresh = True
 
-    def packets(self, *streams) -> Iterator[av.Packet]:
-        """Packets from where the container stands to its end, or to where it cannot be read further (`damage`)."""
+    def packets(self, *streams, clock: SteadyClock | None = None) -> Iterator[av.Packet]:
+        """Packets from where the container stands to its end, or to where it cannot be read further (`damage`).
+
+        A `clock` moves their time stamps; it must be a new one, and the container stand at its beginning.
+        """
         self.fresh = False
         try:
             for packet in self.container.demux(*streams or (self.stream,)):
                 if packet.size:
+                    if clock is not None:
+                        clock.adjust(packet)
                     yield packet
         except (av.FFmpegError, OSError) as error:
             self.damage = getattr(error, "strerror", None) or str(error)
@@ -86,9 +94,19 @@ class OpenVideo:
             self.container.close()
             self.container = self.stream = None
 
+    def steady_clock(self) -> SteadyClock:
+        """A clock for one pass over the packets from the beginning."""
+        return SteadyClock(self.time_base, bool(self.container.format.flags & av.format.Flags.ts_discont.value))
+
     @property
     def time_base(self) -> Fraction:
         return self.stream.time_base
+
+    @property
+    def pixel_aspect(self) -> Fraction:
+        """Width of a pixel over its height, as a player shows it: the container's word, else the codec's, else 1."""
+        aspect = self.stream.sample_aspect_ratio or self.stream.codec_context.sample_aspect_ratio
+        return aspect if aspect and 1 / WIDEST_PIXEL <= aspect <= WIDEST_PIXEL else Fraction(1)
 
     def error(self, reason: str) -> VideoDecodeError:
         return VideoDecodeError(f"{self.name}: {reason}")

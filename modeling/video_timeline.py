@@ -21,13 +21,15 @@ class Timeline:
     """The presentation times of one video stream, in ticks of its time base.
 
     Args:
-        time_base: seconds a tick.
+        time_base: seconds per tick.
         origin: the container's own start, in seconds: what a player calls 0:00.
         first: tick of the first frame shown.
         end: tick at which the last frame ends.
         keyframe_before: tick -> tick of the keyframe from which to decode, or None where only the beginning will do.
         count: how many frames there are, where every packet was looked at, so that `end` too is known and not just
             claimed by a header; else None.
+        jumps: how often the file's clock is set anew; its packets are then read in file order, on a `SteadyClock`.
+        every_packet_is_key: whether the container calls every packet a keyframe.
         by_count: whether the packets' times ignore that frames are reordered (H.264 in AVI), so that the n-th frame
             to come out of the decoder takes the n-th time.
     """
@@ -38,6 +40,8 @@ class Timeline:
     end: int
     keyframe_before: Callable[[int], int | None]
     count: int | None
+    every_packet_is_key: Callable[[], bool]
+    jumps: int = 0
     by_count: bool = False
 
     @property
@@ -98,16 +102,23 @@ def _indexed_timeline(video: OpenVideo) -> Timeline | None:
         position = index.search_timestamp(tick - delay, backward=True)
         return index[position].timestamp + delay if position > 0 else None
 
+    def every_packet_is_key() -> bool:
+        return all(entry.is_keyframe for entry in video.stream.index_entries)
+
     first = stream.start_time
     end = first + stream.duration
-    return Timeline(video.time_base, _origin(video, first), first, end, keyframe_before, count=None)
+    origin = _origin(video, first)
+    return Timeline(
+        video.time_base, origin, first, end, keyframe_before, count=None, every_packet_is_key=every_packet_is_key
+    )
 
 
 def _scanned_timeline(video: OpenVideo) -> Timeline:
     if not video.fresh:
         video.open()
-    starts, ends, keyframes, delays = [], [], [], set()
-    for count, packet in enumerate(video.packets()):
+    starts, ends, keyframes, delays = [], [], [], []
+    clock = video.steady_clock()
+    for count, packet in enumerate(video.packets(clock=clock)):
         if count > video.limits.max_packets:
             raise video.error(f"holds more than {video.limits.max_packets} packets")
         tick = packet.pts if packet.pts is not None else packet.dts
@@ -115,7 +126,7 @@ def _scanned_timeline(video: OpenVideo) -> Timeline:
             continue
         starts.append(tick)
         ends.append(tick + (packet.duration or 0))
-        delays.add(tick - packet.dts if packet.dts is not None else None)
+        delays.append(tick - packet.dts if packet.dts is not None else None)
         if packet.is_keyframe:
             keyframes.append(tick)
     if not starts:
@@ -128,12 +139,32 @@ def _scanned_timeline(video: OpenVideo) -> Timeline:
         position = bisect.bisect_right(keyframes, tick)
         return keyframes[position - 1] if position > 1 else None
 
-    # One and the same delay for all packets of a stream that is reordered: nobody wrote down the presentation times.
-    by_count = video.stream.codec_context.has_b_frames and len(delays) == 1 and len(starts) > 1
+    by_count = _lacks_times(video, delays)
     origin = _origin(video, starts[0])
     video.open()
-    keyframe = (lambda tick: None) if by_count else keyframe_before
-    return Timeline(video.time_base, origin, starts[0], end, keyframe, count=len(starts), by_count=by_count)
+    every_packet_is_key = len(keyframes) == len(starts)
+    return Timeline(
+        time_base=video.time_base,
+        origin=origin,
+        first=starts[0],
+        end=end,
+        keyframe_before=(lambda tick: None) if by_count or clock.jumps else keyframe_before,
+        count=len(starts),
+        every_packet_is_key=lambda: every_packet_is_key,
+        jumps=clock.jumps,
+        by_count=by_count,
+    )
+
+
+def _lacks_times(video: OpenVideo, delays: list[int | None]) -> bool:
+    """Whether nobody wrote down the presentation times: one delay for all packets (but a first that comes late) of a
+    stream that is reordered.
+
+    Only AVI, and Matroska in AVI's manner, have none. MPEG-1 and MPEG-2 count as reordered where they are not.
+    """
+    codec = video.stream.codec_context
+    bare = video.container.format.name in ("avi", "matroska,webm") and codec.name not in ("mpeg1video", "mpeg2video")
+    return bare and codec.has_b_frames and len(set(delays[1:])) == 1
 
 
 def _last_duration(video: OpenVideo, starts: list[int]) -> int:

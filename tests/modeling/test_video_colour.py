@@ -118,3 +118,51 @@ def test_upright(tmp_path, degrees, flips):
 def test_size_turns_with_the_picture(tmp_path):
     path = write_video(tmp_path / "a.mp4", [orientation()] * 3, rotation=(90, False, False))
     assert read_frames(path, 1, size=32).frames.shape == (1, 48, 32, 3)
+
+
+# SMPTE ST 2084, the inverse curve, and ITU-R BT.2087's matrix from BT.709 to BT.2020 in linear light.
+BT709_TO_BT2020 = np.array([[0.6274, 0.3293, 0.0433], [0.0691, 0.9195, 0.0114], [0.0164, 0.0880, 0.8956]])
+
+
+def pq(light: np.ndarray) -> np.ndarray:
+    power = (light / 10_000) ** 0.1593017578125
+    return ((0.8359375 + 18.8515625 * power) / (1 + 18.6875 * power)) ** 78.84375
+
+
+def hlg(light: np.ndarray) -> np.ndarray:
+    """BT.2100's camera curve of what a screen of 1000 cd/m2 shows."""
+    shown = np.maximum(light / 1000, 1e-9)
+    scene = shown * (shown @ [0.2627, 0.6780, 0.0593])[..., None] ** (1 / 1.2 - 1)
+    logarithm = 0.17883277 * np.log(np.maximum(12 * scene - 0.28466892, 1e-9)) + 0.55991073
+    return np.where(scene <= 1 / 12, np.sqrt(3 * scene), logarithm)
+
+
+@pytest.mark.parametrize("transfer, curve", [(16, pq), (18, hlg)], ids=["pq", "hlg"])
+def test_high_dynamic_range_looks_as_its_standard_range_original(tmp_path, transfer, curve):
+    light = 203 * (patches(128, 64) / 255.0) ** 2.2 @ BT709_TO_BT2020.T  # white paper at 203 cd/m2 (BT.2408)
+    picture = planes(255 * curve(light), 9, False, 10, 2, "yuv420p10le")
+    path = write_video(
+        tmp_path / "a.mkv",
+        [picture],
+        codec="ffv1",
+        pix_fmt="yuv420p10le",
+        size=(128, 64),
+        colour=(9, 1),
+        transfer=transfer,
+    )
+    found = stripes(read_frames(path, 1).frames[0])
+    assert np.abs(found - PATCHES).max() <= 30
+    assert np.abs(found - PATCHES).mean() <= 8
+    small = stripes(read_frames(path, 1, size=32).frames[0])
+    assert np.abs(small - found).max() <= 10
+
+
+def test_highlights_are_compressed_not_cut(tmp_path):
+    light = np.repeat([0.0, 5, 20, 80, 203, 400, 700, 1000], 16)[None, :, None] * np.ones((64, 1, 3))
+    picture = planes(255 * pq(light), 9, False, 10, 2, "yuv420p10le")
+    path = write_video(
+        tmp_path / "a.mkv", [picture], codec="ffv1", pix_fmt="yuv420p10le", size=(128, 64), colour=(9, 1), transfer=16
+    )
+    levels = stripes(read_frames(path, 1).frames[0])[:, 1]
+    assert levels[0] == 0 and 250 <= levels[-1] <= 255
+    assert (np.diff(levels[:-1]) > 0).all()

@@ -60,6 +60,8 @@ def write_video(
     muxing: dict[str, str] | None = None,
     rotation: tuple[int, bool, bool] | None = None,
     colour: tuple[int, int] | None = None,
+    transfer: int | None = None,
+    pixel_aspect: Fraction | None = None,
     sound: bool = False,
     extra_streams: tuple[tuple[int, int], ...] = (),
 ) -> Path:
@@ -70,7 +72,8 @@ def write_video(
         ticks, tick: presentation times of the frames and the length of a tick in seconds; evenly at `rate` by default.
         muxing: options of the container.
         rotation: degrees counter-clockwise, horizontal flip, vertical flip.
-        colour: codes of the matrix and range to write in the stream.
+        colour, transfer: codes of the matrix and range, and of the transfer curve, to write in the stream.
+        pixel_aspect: width of a pixel over its height.
         sound: whether to add two seconds of silence, starting at 0.
         extra_streams: sizes of further video streams, all black.
     """
@@ -85,6 +88,10 @@ def write_video(
             stream.set_display_rotation(rotation[0], hflip=rotation[1], vflip=rotation[2])
         if colour is not None:
             stream.codec_context.colorspace, stream.codec_context.color_range = colour
+        if transfer is not None:
+            stream.codec_context.color_trc = transfer
+        if pixel_aspect is not None:
+            stream.codec_context.sample_aspect_ratio = pixel_aspect
         audio = container.add_stream("aac", rate=16000, layout="mono") if sound else None
         for index, picture in enumerate(pictures):
             frame = picture if isinstance(picture, av.VideoFrame) else _frame(picture, pix_fmt, colour)
@@ -98,6 +105,32 @@ def write_video(
         if audio is not None:
             _write_silence(container, audio)
     return path
+
+
+def without_first(source: Path, count: int) -> Path:
+    """A copy beside the source that lacks the first `count` packets, as a recording that was started at any moment."""
+    target = source.with_name(f"late-{source.name}")
+    with av.open(str(source)) as whole, av.open(str(target), "w") as late:
+        stream = late.add_stream_from_template(whole.streams.video[0])
+        for packet in [packet for packet in whole.demux(video=0) if packet.size][count:]:
+            packet.stream = stream
+            late.mux(packet)
+    return target
+
+
+def all_called_keyframes(source: Path) -> Path:
+    """The file itself, after its index was told that every packet is a keyframe (AVI), or lost the list of those that
+    are (MP4 and its kin), which means the same."""
+    data = bytearray(source.read_bytes())
+    if source.suffix == ".avi":
+        index = data.rfind(b"idx1")
+        for entry in range(int.from_bytes(data[index + 4 : index + 8], "little") // 16):
+            data[index + 8 + 16 * entry + 4] |= 0x10
+    else:
+        box = data.index(b"stss")
+        data[box : box + 4] = b"free"
+    source.write_bytes(data)
+    return source
 
 
 def _add_stream(container, codec, rate, pix_fmt, size, options):
