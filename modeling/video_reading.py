@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .video_pixels import FrameConverter
-from .video_seeking import FrameSeeker
+from .video_seeking import FrameSeeker, late_start
 from .video_source import OpenVideo, VideoDecodeError, VideoLimits, open_video, source_name
 from .video_timeline import SAMPLINGS, Timeline, read_timeline, sample_times
 
@@ -165,9 +165,7 @@ def _complaints(
         end, float(timeline.end * timeline.time_base)
     )  # Matroska counts a duration from 0, not from the start
     if timeline.jumps:  # then neither duration nor number of frames, which a header or FFmpeg claims, means anything
-        complaints.append(
-            f"is several recordings joined: its clock is set anew {timeline.jumps} times; read in the file's order"
-        )
+        complaints.append(timeline.joined)
     # Sound may go on for a while after the last picture, unless the index itself promised further pictures.
     elif timeline.scanned and claimed > latest + (0.1 if cut_short else 1):
         complaints.append(f"says it lasts {claimed:.1f} s but its frames end at {end:.1f} s; sampled what is there")
@@ -179,10 +177,7 @@ def _complaints(
         complaints.append(f"could not be read to its end ({video.damage})")
     if seeker.early:
         first = timeline.seconds(min(seeker.results[tick][0] for tick in seeker.early))
-        complaints.append(
-            f"begins between keyframes: its first picture that can be decoded, at {first:.2f} s, stands in at "
-            f"{len(seeker.early)} moments before"
-        )
+        complaints.append(late_start(first, len(seeker.early)))
     missing = len({tick for tick in ticks if tick not in seeker.results}) + seeker.absent
     if seeker.failed_packets or seeker.damaged or missing:
         complaints.append(

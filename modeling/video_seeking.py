@@ -24,6 +24,24 @@ DIFFERENCES = frozenset({PictureType.P, PictureType.B, PictureType.S, PictureTyp
 Convert = Callable[[av.VideoFrame], object]
 
 
+def is_careful(video: OpenVideo) -> bool:
+    """Whether the decoder shows no frame of which a part is missing, wherever it starts."""
+    codec = video.stream.codec_context
+    return codec.name in CAREFUL or codec.codec.intra_only
+
+
+def needs_no_other(frame: av.VideoFrame, timeline: Timeline, at_beginning: bool) -> bool:
+    """Whether the first frame of a decoder that is not careful is whole: what follows it then is, too.
+
+    A B frame may come before its keyframe, and is to be left out; anything else that is not whole means that what the
+    container calls a keyframe is none.
+    """
+    if frame.pict_type != PictureType.NONE:
+        return frame.pict_type not in DIFFERENCES
+    # The decoder does not say: believe the container, if it tells packets apart.
+    return bool(frame.key_frame) and (at_beginning or not timeline.every_packet_is_key())
+
+
 class FrameSeeker:
     """Finds the frame on screen at each asked tick, converting each chosen frame once, as soon as it is known.
 
@@ -40,8 +58,7 @@ class FrameSeeker:
         self.results: dict[int, tuple[int, object]] = {}
         self.early: set[int] = set()
         self.failed_packets = self.damaged = self.absent = 0
-        codec = video.stream.codec_context
-        self.careful = codec.name in CAREFUL or codec.codec.intra_only
+        self.careful = is_careful(video)
         rate = video.stream.average_rate or video.stream.guessed_rate
         self.frame_ticks = float(1 / (rate * timeline.time_base)) if rate else 1.0
 
@@ -88,6 +105,14 @@ class FrameSeeker:
         if not self.video.fresh:
             self.video.open()
         return True
+
+
+def late_start(first: float, moments: int) -> str:
+    """What to tell of a recording whose first decodable picture, at `first` seconds, stands in at earlier moments."""
+    return (
+        f"begins between keyframes: its first picture that can be decoded, at {first:.2f} s, stands in at {moments} "
+        "moments before"
+    )
 
 
 class _FalseKeyframe(Exception):
@@ -138,10 +163,8 @@ class _Run:
 
     def _packets(self) -> Iterator[av.Packet]:
         """The packets from the first that may be decoded: of a keyframe, or at the beginning of the file any."""
-        video = self.seeker.video
-        packets = video.packets(clock=video.steady_clock() if self.seeker.timeline.jumps else None)
         started = self.at_beginning
-        for packet in packets:
+        for packet in self.seeker.timeline.packets(self.seeker.video):
             started = started or packet.is_keyframe
             if started:
                 yield packet
@@ -199,15 +222,8 @@ class _Run:
 
     def _is_whole(self, frame: av.VideoFrame) -> bool:
         """Whether the first frame to come needs no other; where it does after a seek, the keyframes are false ones."""
-        kind = frame.pict_type
-        if kind == PictureType.B and not self.at_beginning:  # one may come before its keyframe; it is left out
-            return False
-        if kind == PictureType.NONE:  # the decoder does not say: believe the container, if it tells packets apart
-            lies = not self.at_beginning and self.seeker.timeline.every_packet_is_key()
-            self.whole = frame.key_frame and not lies
-        else:
-            self.whole = kind not in DIFFERENCES
-        if not (self.whole or self.at_beginning):
+        self.whole = needs_no_other(frame, self.seeker.timeline, self.at_beginning)
+        if not (self.whole or self.at_beginning or frame.pict_type == PictureType.B):
             raise _FalseKeyframe
         return self.whole
 
@@ -229,7 +245,7 @@ class _CountedRun(_Run):
 
     def _plan(self) -> Iterator[av.Packet]:
         after, started = 0, self.first == "any"
-        for packet in self.seeker.video.packets():
+        for packet in self.seeker.timeline.packets(self.seeker.video):
             tick = packet.pts if packet.pts is not None else packet.dts
             started = started or packet.is_keyframe
             if started:  # what comes before gives no frame, though it tells the decoder how far frames are reordered

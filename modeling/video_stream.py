@@ -7,14 +7,16 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
 from typing import Any
 
 import av
 import numpy as np
+from av.video.frame import PictureType
 
 from .video_pixels import FrameConverter
 from .video_reading import DEFAULT_LIMITS, decoder_threads
-from .video_seeking import LOOK_AHEAD, ONE_PACKET_A_FRAME
+from .video_seeking import LOOK_AHEAD, ONE_PACKET_A_FRAME, is_careful, late_start, needs_no_other
 from .video_source import OpenVideo, VideoLimits, open_video, source_name
 from .video_timeline import ROUNDING, Timeline, read_timeline
 
@@ -105,31 +107,38 @@ class FrameStream:
 
     def _evenly(self, video: OpenVideo, timeline: Timeline, faults: "_Faults") -> Iterator[StreamedFrame]:
         moments = Moments(timeline, self.frames_per_second, self.start, self.end)
-        convert, position = FrameConverter(self.size), moments.first
-        sparing = not timeline.by_count
+        convert, position = FrameConverter(self.size, video.pixel_aspect), moments.first
+        sparing, seeking = not timeline.by_count, True
         while position < moments.stop:
-            run = _Run(video, timeline, moments, position, convert, faults, sparing)
+            run = _Run(video, timeline, moments, position, convert, faults, sparing, seeking)
             yield from run.frames()
-            if not run.gave_up:
+            if not run.gave_up and (run.position > position or not sparing):
                 return
-            position, sparing = run.position, False  # from there on everything is decoded
+            # From there on everything is decoded; from the beginning, where keyframes are false ones.
+            position, sparing, seeking = run.position, False, not run.misled
 
     def _keyframes(self, video: OpenVideo, timeline: Timeline, faults: "_Faults") -> Iterator[StreamedFrame]:
-        convert, codec = FrameConverter(self.size), video.stream.codec_context
+        convert, codec = FrameConverter(self.size, video.pixel_aspect), video.stream.codec_context
+        careful = is_careful(video)
         if self.start is not None:
             go_to(video, _keyframe_well_before(timeline, timeline.tick(Fraction(self.start))))
         codec.skip_frame = "NONKEY"
-        for packet in _to_the_end(video):
+        for packet in chain(timeline.packets(video), [None]):
             for frame in faults.decode(codec, packet) if packet is None or packet.is_keyframe else ():
                 tick = frame.pts if frame.pts is not None else frame.dts
                 seconds = timeline.seconds(tick) if tick is not None else math.nan
                 if self.end is not None and seconds >= self.end:
                     return
-                if frame.key_frame and seconds >= (self.start or -math.inf):
+                whole = frame.key_frame and (careful or needs_no_other(frame, timeline, False))
+                if whole and seconds >= (self.start or -math.inf):
                     faults.damaged += frame.is_corrupt
                     yield StreamedFrame(seconds, seconds, convert(frame))
 
     def _conclude(self, video: OpenVideo, timeline: Timeline, faults: "_Faults") -> None:
+        if timeline.jumps:
+            faults.lines.append(timeline.joined)
+        if faults.early:
+            faults.lines.append(late_start(faults.first, faults.early))
         if faults.early_end is not None:
             end = timeline.seconds(faults.early_end)
             said, self.duration = self.duration, max(end - self.begin, 0.0)
@@ -206,29 +215,45 @@ class _Faults:
 
     def __init__(self):
         self.failed_packets = self.damaged = self.absent = 0
+        self.early, self.first = 0, 0.0  # moments before the first frame that can be decoded, and when that one comes
         self.early_end: int | None = None  # tick at which the frames end, where the file promised more
         self.lines: list[str] = []
 
-    def decode(self, codec, packet: av.Packet | None) -> list[av.VideoFrame]:
+    def decode(self, codec, packet: av.Packet | None, counted: bool = True) -> list[av.VideoFrame]:
         try:
             return codec.decode(packet)
         except av.EOFError:  # emptied before
             return []
         except (av.FFmpegError, ValueError):
-            self.failed_packets += 1
+            self.failed_packets += counted
             return []
 
 
 class _Run:
     """One pass of decoding, from the keyframe before a moment to the last moment.
 
-    A `sparing` run leaves out frames that no asked one needs. It gives up, at `position`, where a frame did not come
-    that should have.
+    A `sparing` run leaves out frames that no asked one needs. One that is not `seeking` begins at the beginning. A run
+    gives up, at `position`, where a frame did not come that should have, or (`misled`) keyframes prove false.
     """
 
-    def __init__(self, video, timeline, moments: Moments, position: int, convert, faults: _Faults, sparing: bool):
+    def __init__(
+        self,
+        video: OpenVideo,
+        timeline: Timeline,
+        moments: Moments,
+        position: int,
+        convert: FrameConverter,
+        faults: _Faults,
+        sparing: bool,
+        seeking: bool,
+    ):
         self.video, self.timeline, self.moments = video, timeline, moments
         self.convert, self.faults, self.sparing = convert, faults, sparing
+        self.keyframe = _keyframe_well_before(timeline, moments.tick(position)) if seeking else None
+        self.misled = False
+        self._careful = is_careful(video)
+        self._whole = self._careful  # or once a frame came that needs no other
+        self._at_beginning = self.keyframe is None
         self.skip = sparing and video.stream.codec_context.name in ONE_PACKET_A_FRAME
         self.position = position
         self._due = moments.tick(position)  # of the moment at `position`
@@ -245,13 +270,14 @@ class _Run:
 
     def frames(self) -> Iterator[StreamedFrame]:
         codec = self.video.stream.codec_context
-        go_to(self.video, _keyframe_well_before(self.timeline, self.moments.tick(self.position)))
+        go_to(self.video, self.keyframe)
         for packet, needed in self._plan():
             codec.skip_frame = "DEFAULT" if needed or not self.skip else "NONREF"
-            for frame in self.faults.decode(codec, packet):
+            for frame in self.faults.decode(codec, packet, self._latest is not None or not self._at_beginning):
                 yield from self._show(frame)
             if packet is None:
                 codec.flush_buffers()
+                self._whole, self._at_beginning = self._careful, False
             if self.gave_up or self.position >= self.moments.stop:
                 return
         yield from self._last()
@@ -270,9 +296,20 @@ class _Run:
         tick = self._tick(frame)
         if tick is None or (self._latest is not None and tick < self._latest[0]):
             return
+        if not self._whole and not self._is_whole(frame):
+            return
+        if self._latest is None and self._due < tick and self._at_beginning:
+            self.faults.early = min(self.moments.number(tick), self.moments.stop) - self.position
+            self.faults.first = self.timeline.seconds(tick)
         while self._due < tick and self.position < self.moments.stop and not self.gave_up:
             yield from self._at_moment(*(self._latest or (tick, frame)))
         self._latest, self._pixels = (tick, frame), None
+
+    def _is_whole(self, frame: av.VideoFrame) -> bool:
+        self._whole = needs_no_other(frame, self.timeline, self._at_beginning)
+        self.misled = not (self._whole or self._at_beginning or frame.pict_type == PictureType.B)
+        self.gave_up = self.gave_up or self.misled
+        return self._whole
 
     def _tick(self, frame: av.VideoFrame) -> int | None:
         if self.timeline.by_count:
@@ -299,8 +336,8 @@ class _Run:
             yield from self._plan_in_turn()
             return
         ahead: deque[av.Packet] = deque()
-        last, size, started = self.moments.tick(self.moments.stop - 1), 0, False
-        for packet in self.video.packets():
+        last, size, started = self.moments.tick(self.moments.stop - 1), 0, self._at_beginning
+        for packet in self.timeline.packets(self.video):
             started = started or packet.is_keyframe
             if not started:
                 continue
@@ -309,8 +346,8 @@ class _Run:
             if packet.pts is not None and not packet.is_discard:
                 bisect.insort(self._starts, packet.pts)
                 self._end = max(self._end or packet.pts, packet.pts + (packet.duration or 1))
-            if packet.dts is not None and packet.dts > last:
-                self._complete = True
+            self._complete = packet.dts is not None and packet.dts > last
+            if self._complete and (self.sparing or self._latest is not None):
                 break
             group = _first_group(ahead)
             if group:
@@ -349,11 +386,13 @@ class _Run:
         return first < min(stop, self.moments.stop)
 
     def _plan_in_turn(self) -> Iterator[tuple[av.Packet | None, bool]]:
-        after, last = 0, self.moments.tick(self.moments.stop - 1)
-        for packet in self.video.packets():
+        after, last, started = 0, self.moments.tick(self.moments.stop - 1), False
+        for packet in self.timeline.packets(self.video):
             tick = packet.pts if packet.pts is not None else packet.dts
-            self._times.append(tick)
-            after += tick is not None and tick > last
+            started = started or packet.is_keyframe
+            if started:  # what comes before gives no frame
+                self._times.append(tick)
+            after += started and tick is not None and tick > last
             yield packet, True
             if after > LOOK_AHEAD:
                 break
@@ -374,8 +413,3 @@ def _first_group(ahead: deque[av.Packet]) -> int:
     if next_group < 1 or not ahead[next_group].is_keyframe:
         return 0
     return next_group
-
-
-def _to_the_end(video: OpenVideo) -> Iterator[av.Packet | None]:
-    yield from video.packets()
-    yield None

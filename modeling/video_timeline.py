@@ -2,10 +2,11 @@
 
 import bisect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
+import av
 import numpy as np
 
 from .video_source import OpenVideo
@@ -49,6 +50,11 @@ class Timeline:
         return self.count is not None
 
     @property
+    def joined(self) -> str:
+        """What to tell of a file whose clock jumps."""
+        return f"is several recordings joined: its clock is set anew {self.jumps} times; read in the file's order"
+
+    @property
     def begin_seconds(self) -> Fraction:
         return self.first * self.time_base - self.origin
 
@@ -58,6 +64,10 @@ class Timeline:
 
     def seconds(self, tick: int) -> float:
         return float(tick * self.time_base - self.origin)
+
+    def packets(self, video: OpenVideo) -> Iterator[av.Packet]:
+        """Packets from where the container stands, which is its beginning where the clock jumps."""
+        return video.packets(clock=video.steady_clock() if self.jumps else None)
 
     def tick(self, seconds: Fraction) -> int:
         """The last tick at or before a moment, kept inside the video."""

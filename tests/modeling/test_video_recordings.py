@@ -9,6 +9,7 @@ import pytest
 from video_files import all_called_keyframes, middles, numbered, read_numbers, without_first, write_video
 
 from dmae.modeling.video_reading import VideoLimits, read_frames
+from dmae.modeling.video_stream import FrameStream
 
 FINE = {"qmin": "2", "qmax": "2"}
 GROUPS_OF_20 = {"g": "20", "keyint_min": "20", "sc_threshold": "0", "bf": "0"}
@@ -171,3 +172,48 @@ def test_pixels_that_are_not_square_in_a_turned_picture(tmp_path):
 def test_a_pixel_aspect_that_means_nothing_is_ignored(tmp_path, aspect):
     path = write_video(tmp_path / "a.mp4", 3, pixel_aspect=aspect)
     assert read_frames(path, 1).frames.shape == (1, 64, 96, 3)
+
+
+def streamed(path, rate, **options):
+    stream = FrameStream(path, rate, **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        frames = list(stream)
+    return read_numbers(np.stack([frame.pixels for frame in frames])), stream.warnings
+
+
+def test_a_stream_bears_false_keyframes(tmp_path):
+    for codec, suffix in (("mpeg4", "mp4"), ("cinepak", "mov"), ("wmv2", "avi")):
+        colour = "rgb24" if codec == "cinepak" else "yuv420p"
+        path = tmp_path / f"{codec}.{suffix}"
+        write_video(path, 120, codec=codec, options={"g": "20", **FINE}, pix_fmt=colour, size=(176, 144))
+        all_called_keyframes(path)
+        assert streamed(path, 2.5) == ([*range(5, 120, 10)], ())
+        assert streamed(path, 2.5, start=2) == ([*range(55, 120, 10)], ())
+        assert streamed(path, 0.25)[0] == [50]
+
+
+@pytest.mark.parametrize(
+    "codec, suffix", [("libx264", "ts"), ("libx264", "avi"), ("mpeg4", "mkv"), ("libvpx", "webm")]
+)
+def test_a_stream_bears_a_start_between_keyframes(tmp_path, codec, suffix):
+    late = without_first(write_video(tmp_path / f"a.{suffix}", 60, codec=codec, options=GROUPS_OF_20), 6)
+    numbers, told = streamed(late, 25 / 6)
+    assert numbers == [max(number, 20) for number in range(9, 60, 6)]
+    assert any("begins between keyframes" in line and "2 moments" in line for line in told)
+    assert streamed(late, 25 / 6, end=0.4)[0] == [20, 20]
+
+
+def test_a_stream_reads_joined_recordings(tmp_path):
+    parts = [part(tmp_path / f"{first}.ts", first) for first in (0, 100, 200)]
+    numbers, told = streamed(joined(tmp_path / "all.ts", *parts), 2.5)
+    assert numbers == [*range(5, 50, 10), *range(105, 150, 10), *range(205, 250, 10)]
+    assert "several recordings joined" in told[0]
+
+
+def test_a_stream_shows_square_pixels(tmp_path):
+    path = write_video(
+        tmp_path / "a.mp4", [disc(180, 144, Fraction(4, 3))] * 3, size=(180, 144), pixel_aspect=Fraction(4, 3)
+    )
+    assert [frame.pixels.shape for frame in FrameStream(path, 1)] == [(144, 240, 3)]
+    assert [frame.pixels.shape for frame in FrameStream(path, "keyframes", size=72)] == [(72, 120, 3)]
