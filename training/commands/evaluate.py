@@ -6,9 +6,7 @@ import math
 import time
 from pathlib import Path
 
-DIRECTIONS = {"t2v": "text to video", "v2t": "video to text"}
-COLUMNS = ("R@1", "R@5", "R@10", "MdR", "MnR")
-RANKINGS = {"": "", "dual_softmax/": ", dual softmax", "query_bank/": ", query bank"}
+from ..evaluation.measures import COLUMNS, DIRECTIONS, RANKINGS, notes_on
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -25,13 +23,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--missing", choices=("error", "skip"), default="error", help="captions whose video is not there"
     )
-    parser.add_argument("--num-frames", type=int, help="frames a video; default: as the model was trained")
+    parser.add_argument(
+        "--num-frames", type=int, help="frames per video; default: as the model was trained, zero-shot as published"
+    )
+    parser.add_argument("--max-words", type=int, help="tokens per text, start and end included; default: likewise")
+    parser.add_argument("--sampling", choices=("midpoints", "per_second"), help="which frames; default: likewise")
+    parser.add_argument(
+        "--sentence-order",
+        choices=("file", "time"),
+        default="file",
+        help="how sentences make DiDeMo's and ActivityNet's paragraphs (default: file, as in published numbers)",
+    )
     parser.add_argument("--batch-size", type=int, default=16, help="videos encoded at once (default: 16)")
     parser.add_argument("--workers", type=int, default=2, help="processes that decode videos (default: 2)")
     parser.add_argument("--device", help='"cpu", "cuda", …; default: the accelerator, where there is one')
     parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="default: the checkpoint's")
     parser.add_argument(
-        "--dual-softmax", action="store_true", help="also rank by dual softmax (sees all test queries)"
+        "--dual-softmax", action="store_true", help="also rank by dual softmax, in both ways (sees all test queries)"
     )
     parser.add_argument("--query-bank", metavar="SPLIT", help="also normalise by this split's captions (QB-Norm)")
     parser.add_argument(
@@ -40,23 +48,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..corpora import load_samples
-    from ..evaluation.evaluation import encode_samples, evaluate_encoded
+    from ..evaluation.evaluation import encode_samples, evaluate_encoded  # heavy libraries only when the command runs
 
-    for name in ("batch_size", "num_frames"):
+    for name in ("batch_size", "num_frames", "max_words"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(args, name)}")
     if args.json and not Path(args.json).expanduser().parent.is_dir():  # known before the work, not after it
         raise ValueError(f"--json {args.json}: there is no such folder")
     started = time.monotonic()
     model, processor = _load(args)
-    source = {"videos": args.videos, "annotations": args.annotations, "name": args.name, "missing": args.missing}
-    samples = load_samples(args.dataset, args.split, **source)
-    bank = (
-        _captions(load_samples(args.dataset, args.query_bank, **{**source, "missing": "keep"}))
-        if args.query_bank
-        else ()
-    )
+    settings_from = _settle(args, model, processor)
+    samples, missing = _samples(args)
+    bank = _captions(_listed(args, args.query_bank)) if args.query_bank else ()
     encoded = encode_samples(model, processor, samples, batch_size=args.batch_size, workers=args.workers)
     metrics = evaluate_encoded(model, processor, encoded, use_dual_softmax=args.dual_softmax, query_bank=bank)
     report = {
@@ -66,8 +69,11 @@ def run(args: argparse.Namespace) -> int:
         "num_frames": processor.video_processor.num_frames,
         "sampling": processor.video_processor.sampling,
         "max_words": processor.max_words,
+        "settings_from": settings_from,
+        "sentence_order": args.sentence_order,
         "seconds": round(time.monotonic() - started, 1),
         "metrics": metrics,
+        "missing": missing,
         "skipped": [skipped._asdict() for skipped in encoded.skipped],
     }
     _write(report, args.json)
@@ -80,12 +86,53 @@ def _load(args: argparse.Namespace):
     from dmae.modeling.loading import load_pretrained
 
     model, processor = load_pretrained(args.model, **({"dtype": args.dtype} if args.dtype else {}))
-    most = model.config.num_frames if model.config.temporal_layers else math.inf
-    if args.num_frames and args.num_frames > most:
-        raise ValueError(f"--num-frames {args.num_frames}: {args.model} has positions for {most} frames")
-    if args.num_frames:
-        processor.video_processor.num_frames = args.num_frames
     return model.to(args.device or Accelerator().device), processor
+
+
+def _settle(args: argparse.Namespace, model, processor) -> dict[str, str]:
+    """Sets the processor's frames, words and sampling, and tells where each comes from: the command line, for a
+    checkpoint of another kind the benchmark's published protocol, or the checkpoint."""
+    from transformers import AutoConfig
+
+    from ..corpora.benchmarks import BENCHMARKS
+
+    zero_shot = AutoConfig.from_pretrained(args.model).model_type != model.config.model_type
+    protocol = BENCHMARKS[args.dataset].protocol if zero_shot and args.dataset in BENCHMARKS else None
+    most = {
+        "num_frames": model.config.num_frames if model.config.temporal_layers else math.inf,
+        "max_words": model.config.text_config.max_position_embeddings,
+    }
+    places = {"num_frames": processor.video_processor, "sampling": processor.video_processor, "max_words": processor}
+    origins = {}
+    for name, place in places.items():
+        asked, published = getattr(args, name), getattr(protocol, name, None)
+        if asked is not None and asked > most.get(name, asked):
+            raise ValueError(f"--{name.replace('_', '-')} {asked}: {args.model} has positions for {most[name]}")
+        if asked is not None or published is not None:
+            setattr(place, name, asked if asked is not None else min(published, most.get(name, published)))
+        origins[name] = "command line" if asked is not None else "published protocol" if protocol else "checkpoint"
+    return origins
+
+
+def _samples(args: argparse.Namespace) -> tuple[list, dict]:
+    """What is measured on, and what the list names beside it."""
+    from ..corpora.benchmarks import BENCHMARKS
+    from ..corpora.folder import without_missing
+
+    named_by = BENCHMARKS[args.dataset].files[args.split][0] if args.dataset in BENCHMARKS else args.dataset
+    samples = listed = _listed(args, args.split, "keep" if args.missing == "skip" else "error")
+    if args.missing == "skip" and all(isinstance(sample.video, str) for sample in listed):
+        samples = without_missing(listed, named_by, args.videos or args.dataset, "skip")
+    found = {sample.video_id for sample in samples}
+    absent = [sample.video_id for sample in listed if sample.video_id not in found]
+    return samples, {"list": named_by, "listed": len(listed), "videos": absent}
+
+
+def _listed(args: argparse.Namespace, split: str, missing: str = "keep") -> list:
+    from ..corpora import load_samples  # heavy libraries only when the command runs
+
+    source = {name: getattr(args, name) for name in ("videos", "annotations", "name", "sentence_order")}
+    return load_samples(args.dataset, split, missing=missing, **source)
 
 
 def _captions(samples) -> list[str]:
@@ -108,9 +155,17 @@ def print_report(report: dict) -> None:
     from rich.table import Table
 
     console, metrics = Console(), report["metrics"]
-    counts = f"{metrics['num_videos']} videos of {report['num_frames']} frames, {metrics['num_texts']} texts"
+    counts = f"{metrics['num_videos']} videos, {metrics['num_texts']} texts"
     left_out = f", {metrics['num_skipped']} videos left out" if report["skipped"] else ""
     print(f"{report['model']} on {report['dataset']}, {report['split']}: {counts}{left_out}")
+    missing = report["missing"]
+    if missing["videos"]:
+        print(f"{len(missing['videos'])} of the {missing['listed']} videos that {missing['list']} names are missing")
+    origins = report["settings_from"]
+    print(
+        f"frames per video: {report['num_frames']} ({origins['num_frames']}), {report['sampling']} "
+        f"({origins['sampling']}); tokens per text: at most {report['max_words']} ({origins['max_words']})"
+    )
     table = Table("search")
     for column in COLUMNS:
         table.add_column(column, justify="right")
@@ -120,6 +175,8 @@ def print_report(report: dict) -> None:
                 values = (f"{metrics[f'{prefix}{direction}_{column}']:.1f}" for column in COLUMNS)
                 table.add_row(words + ranking, *values)
     console.print(table)
+    for note in notes_on(metrics):
+        print(note)
     accuracies = {name: value for name, value in metrics.items() if name.startswith("hard_negative_accuracy")}
     if accuracies:
         print("How often the right caption scores above one that is wrong in one thing:")

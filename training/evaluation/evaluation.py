@@ -13,8 +13,8 @@ from dmae.modeling.features import TextFeatures, VideoFeatures
 from dmae.modeling.frame_loader import FrameLoader
 
 from ..corpora.samples import CorpusError, VideoSample, merge_rows
-from ..metrics.video_text_retrieval.ranking import retrieval_metrics, text_to_video_metrics
-from .score_normalization import QueryBank, dual_softmax
+from ..metrics.video_text_retrieval.ranking import retrieval_metrics, text_to_video_metrics, video_to_text_metrics
+from .score_normalization import QueryBank, dual_softmax, softmax_prior
 
 __all__ = [
     "EncodedSamples",
@@ -96,7 +96,8 @@ def evaluate_encoded(
     """Metrics of encoded samples.
 
     Args:
-        use_dual_softmax: also rank by `dual_softmax`: the same names with "dual_softmax/" before them.
+        use_dual_softmax: also rank by `dual_softmax` and by `softmax_prior`: the same names with "dual_softmax/" and
+            "softmax_prior/" before them.
         query_bank: captions of other videos (training captions), to also rank texts to videos by `QueryBank`
             normalisation: the same names with "query_bank/" before them.
 
@@ -112,8 +113,12 @@ def evaluate_encoded(
         **hard_negative_accuracy(model, processor, encoded, progress=progress),
     }
     if use_dual_softmax:
-        scores = dual_softmax(similarity, torch.as_tensor(model.scale).item())
-        metrics |= {f"dual_softmax/{k}": v for k, v in retrieval_metrics(scores, encoded.text_to_video).items()}
+        own, scale = encoded.text_to_video, torch.as_tensor(model.scale).item()
+        both = retrieval_metrics(dual_softmax(similarity, scale), own)
+        prior = text_to_video_metrics(softmax_prior(similarity, 0), own)
+        prior |= video_to_text_metrics(softmax_prior(similarity, 1), own)
+        metrics |= {f"dual_softmax/{k}": v for k, v in both.items()}
+        metrics |= {f"softmax_prior/{k}": v for k, v in prior.items()}
     if query_bank:
         bank = QueryBank(_bank_scores(model, processor, query_bank, encoded.video, progress))
         scores = bank.normalize(similarity)

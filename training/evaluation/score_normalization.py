@@ -1,8 +1,5 @@
-"""Two ways of re-ranking that look at many queries at once, so their numbers stand in rows of their own: a search
-engine that answers one query at a time does not have them.
-
-Both are computed as logarithms, so that no score underflows into a tie.
-"""
+"""Ways of re-ranking that look at many queries at once, so their numbers stand in rows of their own: a search engine
+that answers one query at a time does not have them."""
 
 from collections.abc import Iterable
 
@@ -10,8 +7,9 @@ import torch
 
 
 def dual_softmax(similarity: torch.Tensor, logit_scale: float = 100.0, chunk_size: int = 1024) -> torch.Tensor:
-    """Logarithm of (softmax over the videos) × (softmax over the texts), after CAMoE (arXiv:2109.04290, section 3.4):
-    a pair counts as far as each is the other's choice. It sees all test queries.
+    """Logarithm of (softmax over the videos) × (softmax over the texts): a pair counts as far as each is the other's
+    choice. It sees all test queries. As a logarithm no score underflows into a tie. The codes of the field multiply
+    otherwise: `softmax_prior`.
 
     Args:
         similarity: `(A, B)` scores of texts with videos.
@@ -23,6 +21,24 @@ def dual_softmax(similarity: torch.Tensor, logit_scale: float = 100.0, chunk_siz
     rows = torch.cat([(chunk * logit_scale).logsumexp(1) for chunk in similarity.split(chunk_size, 0)])
     columns = torch.cat([(chunk * logit_scale).logsumexp(0) for chunk in similarity.split(chunk_size, 1)])
     return (similarity * (2 * logit_scale)).sub_(rows[:, None]).sub_(columns)
+
+
+def softmax_prior(
+    similarity: torch.Tensor, queries: int, logit_scale: float = 100.0, chunk_size: int = 1024
+) -> torch.Tensor:
+    """Similarity × (its softmax over all test queries): the "dual softmax" of CAMoE's and TS2-Net's inference
+    (arXiv:2109.04290, section 3.4), which many tables call DSL.
+
+    Args:
+        similarity: `(A, B)` scores of texts with videos.
+        queries: the dimension of the queries: 0 for text to video, 1 for video to text.
+        logit_scale: factor before the softmax, 100 in those codes.
+
+    Returns:
+        `(A, B)` scores for that direction.
+    """
+    chunks = similarity.split(chunk_size, 1 - queries)
+    return torch.cat([chunk * (chunk * logit_scale).softmax(queries) for chunk in chunks], 1 - queries)
 
 
 class QueryBank:

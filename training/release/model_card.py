@@ -18,12 +18,11 @@ from dmae.modeling import DmaeConfig
 from ..config import TrainConfig, keys_with
 from ..corpora.benchmarks import BENCHMARKS
 from ..corpora.loading import REPO_ID
+from ..evaluation.measures import COLUMNS, DIRECTIONS, RANKINGS, notes_on
 from ..tracking import PLOT_FILE
 
 REPO_PLACEHOLDER = "YOUR_NAME/YOUR_MODEL"
 PACKAGES = ("dmae-video-search", "torch", "transformers", "accelerate", "datasets", "huggingface_hub", "av")
-DIRECTIONS = {"t2v": "text to video", "v2t": "video to text"}
-COLUMNS = ("R@1", "R@5", "R@10", "MdR", "MnR")
 TAGS = ["text-video-retrieval", "video-search", "dmae", "clip"]
 
 
@@ -199,7 +198,7 @@ def _evaluation(run: TrainingRun) -> str:
         f"| {words}{ranking} | "
         + " | ".join(f"{metrics[f'{prefix}{short}_{column}']:.1f}" for column in COLUMNS)
         + " |"
-        for prefix, ranking in {"": "", "dual_softmax/": ", dual softmax", "query_bank/": ", query bank"}.items()
+        for prefix, ranking in RANKINGS.items()
         for short, words in DIRECTIONS.items()
         if f"{prefix}{short}_R@1" in metrics
     ]
@@ -208,6 +207,7 @@ def _evaluation(run: TrainingRun) -> str:
         f"## Evaluation\n\nOn {run.eval_dataset}, split `{run.config.eval_split}`: {counts}. Recalls in percent.\n\n"
     )
     text += "\n".join(table)
+    text += "".join(f"\n\n{note[0].upper()}{note[1:]}." for note in notes_on(metrics))
     accuracies = [
         f"| {name.partition('/')[2] or 'all'} | {value:.1f} |"
         for name, value in metrics.items()

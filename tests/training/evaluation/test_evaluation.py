@@ -13,7 +13,7 @@ import torch
 from datasets import Dataset
 from places import CLIPS
 
-from dmae.modeling import encode_texts, read_frames
+from dmae.modeling import DmaeModel, DmaeProcessor, encode_texts, read_frames
 from dmae.training.commands import evaluate as command
 from dmae.training.corpora import CorpusError, HardNegative, VideoSample, load_samples
 from dmae.training.evaluation.evaluation import (
@@ -24,7 +24,7 @@ from dmae.training.evaluation.evaluation import (
     retrieval_metrics,
     similarity_matrix,
 )
-from dmae.training.evaluation.score_normalization import QueryBank, dual_softmax
+from dmae.training.evaluation.score_normalization import QueryBank, dual_softmax, softmax_prior
 from dmae.training.synthetic.init import new_model
 
 CAPTIONS = [
@@ -156,6 +156,9 @@ def test_metrics_are_those_of_the_similarity(model_and_processor, samples, by_ha
     assert (metrics["num_videos"], metrics["num_texts"], metrics["num_skipped"]) == (4, 7, 0)
     normalised = retrieval_metrics(dual_softmax(by_hand, float(model.scale.detach())), own)
     assert {name: metrics[f"dual_softmax/{name}"] for name in normalised} == pytest.approx(normalised)
+    for direction, queries in (("t2v", 0), ("v2t", 1), ("v2t_by_video", 1)):
+        ranked = retrieval_metrics(softmax_prior(by_hand, queries), own)
+        assert metrics[f"softmax_prior/{direction}_MnR"] == pytest.approx(ranked[f"{direction}_MnR"])
     encoded = encode_samples(model, processor, samples, progress=False)
     scores = similarity_matrix(model, encode_texts(model, processor, bank), encoded.video, progress=False)
     ranked = retrieval_metrics(QueryBank([scores]).normalize(by_hand), own)
@@ -256,8 +259,11 @@ def test_command_prints_a_table_and_writes_json(checkpoint, corpus, by_hand, tmp
     assert {name: report["metrics"][name] for name in expected} == pytest.approx(expected)
     assert (report["num_frames"], report["sampling"], report["skipped"]) == (4, "midpoints", [])
     printed = capsys.readouterr().out
-    for row in ("text to video", "video to text, dual softmax", "text to video, query bank", "colour"):
+    for row in ("text to video", "video to text, dual softmax", "text to video, query bank", "colour", "by video"):
         assert row in printed
+    assert "softmax over videos × softmax over texts" in printed and "similarity × softmax over queries" in printed
+    assert "frames per video: 4 (checkpoint), midpoints (checkpoint); tokens per text: at most" in printed
+    assert report["missing"] == {"list": str(corpus), "listed": 4, "videos": []}
     assert f"{expected['t2v_MnR']:.1f}" in printed
 
 
@@ -269,6 +275,64 @@ def test_command_prints_only_json_and_tells_of_a_bad_video(checkpoint, corpus, t
     report = json.loads(capsys.readouterr().out)  # nothing else is printed
     assert report["metrics"]["num_videos"] == 1 and report["num_frames"] == 2
     assert [item["video_id"] for item in report["skipped"]] == ["1.mp4"]
+    assert report["missing"] == {"list": str(tmp_path), "listed": 4, "videos": ["2.mp4", "3.mp4"]}
+    assert report["settings_from"]["num_frames"] == "command line"
+
+
+@pytest.fixture(scope="module")
+def didemo(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("didemo")
+    names = ["1@N0_a.avi", "2@N0_b.mov", "3@N0_c."]
+    rows = [
+        {"video": name, "description": text, "times": [[when, when]]}
+        for name in names
+        for when, text in ((3, "then it turns blue and stays as blue as it can be"), (0, "it is red for a long time"))
+    ]
+    (folder / "test_list.txt").write_text("\n".join(names))
+    (folder / "test_data.json").write_text(json.dumps(rows))
+    for name in names[:2]:
+        write_video(folder / f"{name}.mp4", [(220, 20, 20), (20, 20, 220)], seconds=2)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def clip_checkpoint(checkpoint, tmp_path_factory):
+    """The towers of the tiny model as a CLIP checkpoint."""
+    from transformers import AutoTokenizer, CLIPConfig, CLIPModel
+
+    folder = tmp_path_factory.mktemp("clip")
+    config = DmaeModel.from_pretrained(checkpoint).config
+    towers = {"text_config": config.text_config.to_dict(), "vision_config": config.vision_config.to_dict()}
+    CLIPModel(CLIPConfig(**towers, projection_dim=config.projection_dim)).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(checkpoint).save_pretrained(folder)
+    return folder
+
+
+def test_a_clip_checkpoint_is_measured_by_the_benchmarks_protocol(clip_checkpoint, didemo, capsys):
+    places = ("--videos", didemo, "--annotations", didemo, "--missing", "skip", "--device", "cpu", "--json")
+    assert evaluate(clip_checkpoint, "didemo", *places) == 0
+    report = json.loads(capsys.readouterr().out)
+    positions = DmaeModel.from_clip(clip_checkpoint).config.text_config.max_position_embeddings
+    settings = {"num_frames": 64, "sampling": "per_second", "max_words": min(64, positions)}
+    assert {name: report[name] for name in settings} == settings
+    assert set(report["settings_from"].values()) == {"published protocol"}
+    assert report["missing"] == {"list": "test_list.txt", "listed": 3, "videos": ["3@N0_c."]}
+    asked = ("--num-frames", 3, "--max-words", 9, "--sampling", "midpoints", "--sentence-order", "time")
+    assert evaluate(clip_checkpoint, "didemo", *places, *asked) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["num_frames"], report["max_words"], report["sampling"]) == (3, 9, "midpoints")
+    assert set(report["settings_from"].values()) == {"command line"} and report["sentence_order"] == "time"
+    with pytest.raises(ValueError, match=rf"--max-words 99: .* has positions for {positions}"):
+        evaluate(clip_checkpoint, "didemo", *places, "--max-words", 99)
+
+
+def test_a_dmae_checkpoint_is_measured_as_it_was_trained(checkpoint, didemo, capsys):
+    places = ("--videos", didemo, "--annotations", didemo, "--missing", "skip", "--device", "cpu", "--json")
+    assert evaluate(checkpoint, "didemo", *places) == 0
+    report = json.loads(capsys.readouterr().out)
+    processor = DmaeProcessor.from_pretrained(checkpoint)
+    assert (report["num_frames"], report["sampling"], report["max_words"]) == (4, "midpoints", processor.max_words)
+    assert set(report["settings_from"].values()) == {"checkpoint"}
 
 
 def test_command_in_half_precision(checkpoint, corpus, by_hand, capsys):

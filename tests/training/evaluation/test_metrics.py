@@ -13,7 +13,7 @@ from places import ROOT
 from sklearn.metrics import coverage_error, top_k_accuracy_score
 
 from dmae.training.evaluation.evaluation import retrieval_metrics
-from dmae.training.evaluation.score_normalization import QueryBank, dual_softmax
+from dmae.training.evaluation.score_normalization import QueryBank, dual_softmax, softmax_prior
 
 METRIC = ROOT / "training" / "metrics" / "video_text_retrieval"
 
@@ -27,6 +27,8 @@ BY_HAND = {
     "t2v_R@1": 100 / 3, "t2v_R@5": 100.0, "t2v_R@10": 100.0, "t2v_MdR": 2.0, "t2v_MnR": 2.0,
     # Video 0's best text is first of its column; video 1's 0.6 leads its column (0.5, 0.4). Video 2 is no query.
     "v2t_R@1": 100.0, "v2t_R@5": 100.0, "v2t_R@10": 100.0, "v2t_MdR": 1.0, "v2t_MnR": 1.0,
+    "v2t_by_video_R@1": 100.0, "v2t_by_video_R@5": 100.0, "v2t_by_video_R@10": 100.0, "v2t_by_video_MdR": 1.0,
+    "v2t_by_video_MnR": 1.0,
 }  # fmt: skip
 
 
@@ -40,6 +42,34 @@ def test_video_to_text_by_hand():
     metrics = retrieval_metrics(similarity, [0, 0, 0, 1, 1])
     # Video 0: its best text 0.8 ties with text 3 (another video's): rank 2. Video 1: its 0.9 ties with texts 0 and 1.
     assert (metrics["v2t_R@1"], metrics["v2t_MdR"], metrics["v2t_MnR"]) == (0.0, 2.5, 2.5)
+    # Among videos: 0.8 ties with the other video's best, and so does 0.9, of which two texts are one rival.
+    assert (metrics["v2t_by_video_R@1"], metrics["v2t_by_video_MnR"]) == (0.0, 2.0)
+
+
+def clip4clips_video_to_text(scores, owner):
+    """CLIP4Clip's count for several sentences per video, where no two scores are equal: texts in groups of their
+    videos, filled up with -inf, the best of each group, then the place of the own group in each video's column."""
+    videos = np.unique(owner)
+    groups = [scores[owner == video][:, videos] for video in videos]
+    longest = max(map(len, groups))
+    filled = np.stack([np.pad(g, ((0, longest - len(g)), (0, 0)), constant_values=-np.inf) for g in groups])
+    best = filled.max(axis=1)
+    return [1 + int(np.flatnonzero(np.argsort(-best[:, v]) == v)[0]) for v in range(len(videos))]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 20), st.integers(1, 7), st.integers(0, 2**32 - 1))
+def test_videos_by_their_best_text_are_ranked_as_clip4clip_does(num_texts, num_videos, seed):
+    rng = np.random.default_rng(seed)
+    scores, owner = rng.normal(size=(num_texts, num_videos)), rng.integers(0, num_videos, num_texts)
+    ranks = clip4clips_video_to_text(scores, owner)
+    metrics = retrieval_metrics(scores, owner, chunk_size=2)
+    if len(set(owner.tolist())) == num_texts:  # one text per video: both are the same
+        assert "v2t_by_video_R@1" not in metrics and metrics["v2t_MnR"] == pytest.approx(np.mean(ranks))
+    else:
+        assert metrics["v2t_by_video_MnR"] == pytest.approx(np.mean(ranks))
+        assert metrics["v2t_by_video_R@1"] == pytest.approx(100 * np.mean([rank == 1 for rank in ranks]))
+        assert metrics["v2t_by_video_MnR"] <= metrics["v2t_MnR"]
 
 
 def test_a_constant_score_is_the_worst_not_the_best():
@@ -132,6 +162,13 @@ def test_dual_softmax_is_the_product_of_both_softmaxes():
     expected = (logits.softmax(0) * logits.softmax(1)).log()
     torch.testing.assert_close(dual_softmax(similarity, 3.0, chunk_size=2), expected)
     assert dual_softmax(similarity * 1e3, 100.0).isfinite().all()  # where the product itself is 0
+
+
+def test_the_softmax_prior_is_what_ts2_nets_inference_multiplies_by():
+    similarity = torch.randn(7, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    columns = (100 * similarity).exp() / (100 * similarity).exp().sum(0)
+    torch.testing.assert_close(softmax_prior(similarity, 0, chunk_size=2), similarity * columns)
+    torch.testing.assert_close(softmax_prior(similarity.t(), 0), softmax_prior(similarity, 1, chunk_size=3).t())
 
 
 def test_dual_softmax_finds_what_a_hub_hides():

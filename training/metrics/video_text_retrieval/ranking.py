@@ -10,8 +10,10 @@ def retrieval_metrics(similarity, text_to_video, chunk_size=1024):
 
     Ties count against us: an item scored equal to the right one is ranked before it, so a model that gives every
     pair the same score gets the worst rank, not a perfect one. A video with several captions is found by its best
-    one: its rank is 1 + the number of *other* videos' texts that score at least as high. Videos that no text
-    belongs to are distractors: they stand in the way of texts and are no queries themselves.
+    one: its rank is 1 + the number of *other* videos' texts that score at least as high. Where there are such videos,
+    "v2t_by_video_" counts as CLIP4Clip's code does, which published numbers on MSVD come from: a video is a rival
+    once, by its best text, however many of its texts score higher. Videos that no text belongs to are distractors:
+    they stand in the way of texts and are no queries themselves.
 
     Args:
         similarity (`(A, B)` array or tensor): score of each text with each video, higher is closer.
@@ -20,15 +22,15 @@ def retrieval_metrics(similarity, text_to_video, chunk_size=1024):
 
     Returns:
         `dict[str, float]`: "t2v_R@1", "t2v_R@5", "t2v_R@10" in percent, "t2v_MdR", "t2v_MnR" as ranks from 1, and
-        the same with "v2t_".
+        the same with "v2t_", and with "v2t_by_video_" where a video has several texts.
 
     Raises:
         ValueError: for shapes that do not fit, an index outside the videos, no texts, or a score that is NaN.
     """
     similarity, text_to_video = _checked(similarity, text_to_video)
     return {
-        **_summary("t2v", text_to_video_ranks(similarity, text_to_video, chunk_size)),
-        **_summary("v2t", video_to_text_ranks(similarity, text_to_video, chunk_size)),
+        **text_to_video_metrics(similarity, text_to_video, chunk_size),
+        **video_to_text_metrics(similarity, text_to_video, chunk_size),
     }
 
 
@@ -36,6 +38,15 @@ def text_to_video_metrics(similarity, text_to_video, chunk_size=1024):
     """The "t2v_" half of `retrieval_metrics`, for scores whose rows cannot be compared with each other."""
     similarity, text_to_video = _checked(similarity, text_to_video)
     return _summary("t2v", text_to_video_ranks(similarity, text_to_video, chunk_size))
+
+
+def video_to_text_metrics(similarity, text_to_video, chunk_size=1024):
+    """The "v2t" half of `retrieval_metrics`, for scores whose columns cannot be compared with each other."""
+    similarity, text_to_video = _checked(similarity, text_to_video)
+    metrics = _summary("v2t", video_to_text_ranks(similarity, text_to_video, chunk_size))
+    if len(np.unique(text_to_video)) < len(text_to_video):
+        metrics |= _summary("v2t_by_video", video_by_best_text_ranks(similarity, text_to_video, chunk_size))
+    return metrics
 
 
 def text_to_video_ranks(similarity, text_to_video, chunk_size=1024):
@@ -58,6 +69,19 @@ def video_to_text_ranks(similarity, text_to_video, chunk_size=1024):
         own = text_to_video[:, None] == chunk
         best = np.where(own, columns, -np.inf).max(axis=0)
         ranks[start : start + chunk_size] = 1 + ((columns >= best) & ~own).sum(axis=0)
+    return ranks
+
+
+def video_by_best_text_ranks(similarity, text_to_video, chunk_size=1024):
+    """Rank of each video with a text among all such videos, each by its own best text, ties against it."""
+    order = np.argsort(text_to_video, kind="stable")
+    videos, starts = np.unique(text_to_video[order], return_index=True)
+    ranks = np.empty(len(videos), dtype=np.int64)
+    for start in range(0, len(videos), chunk_size):
+        chunk = np.arange(start, min(start + chunk_size, len(videos)))
+        best = np.maximum.reduceat(similarity[:, videos[chunk]][order], starts, axis=0)  # (videos, chunk)
+        own = best[chunk, np.arange(len(chunk))]
+        ranks[chunk] = (best >= own).sum(axis=0)  # counts the video itself, so ranks start at 1
     return ranks
 
 

@@ -17,7 +17,8 @@ Args:
 Returns:
     t2v_R@1, t2v_R@5, t2v_R@10: percentage of texts whose video is among the first 1, 5, 10.
     t2v_MdR, t2v_MnR: median and mean rank of the text's video, from 1.
-    v2t_R@1, v2t_R@5, v2t_R@10, v2t_MdR, v2t_MnR: the same for each video's best text.
+    v2t_R@1, v2t_R@5, v2t_R@10, v2t_MdR, v2t_MnR: the same for each video's best text among single texts.
+    v2t_by_video_R@1, …: where a video has several texts, the same among videos, each by its best text (CLIP4Clip).
 Examples:
     >>> metric = evaluate.load("video_text_retrieval")
     >>> scores = [[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.6, 0.5]]
