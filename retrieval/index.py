@@ -43,6 +43,11 @@ class VideoIndex:
         options = ScoreOptions() if model is None else ScoreOptions.of(model.config)
         self._searcher = Searcher(table, options, limits or SearchLimits())
 
+    @staticmethod
+    def exists(uri, *, storage_options: dict | None = None) -> bool:
+        """Whether there is an index at a location; makes nothing."""
+        return VideoTable.exists(uri, storage_options)
+
     @classmethod
     def create(
         cls,

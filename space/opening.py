@@ -37,11 +37,10 @@ def open_index(location: str, model, processor, *, create: bool = False):
         create: where there is none, make an empty one, which something else is going to fill.
     """
     from dmae.retrieval import VideoIndex
-    from dmae.retrieval.storage.table import VideoTable
 
     if is_on_hub(location) and not create:
         return VideoIndex.from_hub(location, model, processor, videos=True)
     location = os.path.expanduser(location)
-    if create and not VideoTable.exists(location):
+    if create and not VideoIndex.exists(location):
         VideoIndex.create(location, model, processor)
     return VideoIndex.open(location, model, processor, read_only=True)
