@@ -1,16 +1,19 @@
-"""Configuration of a DMAE model: two CLIP towers and the options of the method."""
+"""Configuration of a DMAE model: the two towers of a dual encoder and the options of the method."""
 
 from typing import Any, ClassVar
 
-from transformers import AutoConfig, CLIPTextConfig, CLIPVisionConfig, PreTrainedConfig
+from transformers import AutoConfig, PreTrainedConfig
+
+from .encoders import ENCODERS, text_positions
 
 
 class DmaeConfig(PreTrainedConfig):
     r"""Options of [`DmaeModel`]; the section of method.md each one belongs to is in brackets.
 
     Args:
-        text_config (`dict` or `CLIPTextConfig`, *optional*): the text tower.
-        vision_config (`dict` or `CLIPVisionConfig`, *optional*): the vision tower.
+        encoder (`str`, defaults to `"clip"`): the type of the dual encoder, a row of `encoders.ENCODERS`.
+        text_config (`dict` or `PreTrainedConfig`, *optional*): the text tower, of that type.
+        vision_config (`dict` or `PreTrainedConfig`, *optional*): the vision tower, of that type.
         projection_dim (`int`, defaults to 512): D, the size of every embedding.
         num_frames (`int`, defaults to 12): most frames a video; the linear predictor and frame positions need it.
         max_words (`int`, defaults to 32): most text tokens, start and end included; the linear predictor needs it.
@@ -20,8 +23,8 @@ class DmaeConfig(PreTrainedConfig):
         mean_pooling (`bool`, defaults to `False`): each frame stands for the mean of all, which without the two
             attentions leaves CLIP4Clip's score of sentence and mean frame, the baseline of the paper's ablation.
         learned_token_weights (`bool`, defaults to `False`): softmax weights from a linear layer a modality [DMAE 4].
-        temporal_layers (`int`, defaults to 0): layers of the frame transformer; `from_clip` initialises them from
-            the first layers of CLIP's text tower.
+        temporal_layers (`int`, defaults to 0): layers of the frame transformer; `from_dual_encoder` initialises them
+            from the first layers of the text tower where these fit.
         loss (`str`, defaults to `"negnce"`): `"negnce"` or `"infonce"` [Losses].
         negative_margin (`float`, defaults to 0.0): m, when a negative counts as hard.
         negative_weight (`float`, defaults to 0.5): β, the weight of the hard negatives' term.
@@ -39,10 +42,11 @@ class DmaeConfig(PreTrainedConfig):
     """
 
     model_type = "dmae"
-    sub_configs: ClassVar[dict] = {"text_config": CLIPTextConfig, "vision_config": CLIPVisionConfig}
+    sub_configs: ClassVar[dict] = {"text_config": AutoConfig, "vision_config": AutoConfig}
 
-    text_config: dict | CLIPTextConfig | None = None
-    vision_config: dict | CLIPVisionConfig | None = None
+    encoder: str = "clip"
+    text_config: dict | PreTrainedConfig | None = None
+    vision_config: dict | PreTrainedConfig | None = None
     projection_dim: int = 512
     num_frames: int = 12
     max_words: int = 32
@@ -66,12 +70,24 @@ class DmaeConfig(PreTrainedConfig):
     initializer_factor: float = 1.0
 
     def __post_init__(self, **kwargs: Any):
-        for name, sub_config in self.sub_configs.items():
-            value = getattr(self, name)
-            if not isinstance(value, sub_config):
-                setattr(self, name, sub_config(**(value or {})))
+        if self.encoder not in ENCODERS:
+            raise ValueError(f"DmaeConfig.encoder must be one of {tuple(ENCODERS)}, got {self.encoder!r}")
+        self.text_config = self._tower_config("text", self.text_config)
+        self.vision_config = self._tower_config("vision", self.vision_config)
         super().__post_init__(**kwargs)
         self._check()
+
+    def _tower_config(self, tower: str, values: dict | PreTrainedConfig | None) -> PreTrainedConfig:
+        expected = f"{self.encoder}_{tower}_model"
+        if not isinstance(values, PreTrainedConfig):
+            values = dict(values or {})
+            values = AutoConfig.for_model(values.pop("model_type", expected), **values)
+        if values.model_type != expected:
+            raise ValueError(
+                f"DmaeConfig.{tower}_config is a {values.model_type!r}, but encoder={self.encoder!r} has a "
+                f"{expected!r}: set encoder to the type of its towers"
+            )
+        return values
 
     def _check(self) -> None:
         predictors = ("linear", "attention", "projected_attention", None)
@@ -84,18 +100,16 @@ class DmaeConfig(PreTrainedConfig):
                 raise ValueError(f"DmaeConfig.{name} must be positive, got {getattr(self, name)!r}")
         if not 0 <= self.tpm_threshold <= 1:
             raise ValueError(f"DmaeConfig.tpm_threshold must lie in [0, 1], got {self.tpm_threshold}")
-        if self.max_words > self.text_config.max_position_embeddings:
-            raise ValueError(
-                f"DmaeConfig.max_words is {self.max_words}, but the text tower has "
-                f"{self.text_config.max_position_embeddings} positions"
-            )
+        positions = text_positions(ENCODERS[self.encoder], self.text_config)
+        if self.max_words > positions:
+            raise ValueError(f"DmaeConfig.max_words is {self.max_words}, but the text tower has {positions} positions")
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, **kwargs):
         """As in transformers, but refuses a checkpoint of another model type instead of reading it as DMAE."""
         found = cls.get_config_dict(pretrained_model_name_or_path, **kwargs)[0].get("model_type")
         if found != cls.model_type:
-            remedy = "use DmaeModel.from_clip" if found == "clip" else "give a DMAE checkpoint"
+            remedy = "use DmaeModel.from_dual_encoder" if found in ENCODERS else "give a DMAE checkpoint"
             raise ValueError(f"{pretrained_model_name_or_path} is a {found!r} checkpoint, not 'dmae': {remedy}")
         return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
 

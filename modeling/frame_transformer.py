@@ -1,13 +1,28 @@
 """Attention over the frames of a video, the part of the model that knows their order."""
 
-import copy
-
 import torch
 from torch import nn
+from transformers import CLIPTextConfig
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.models.clip.modeling_clip import CLIPEncoder
 
 from .configuration_dmae import DmaeConfig
+
+
+def block_config(config: DmaeConfig) -> CLIPTextConfig:
+    """CLIP's blocks at the size of the embeddings, in the proportions of the text tower."""
+    text, dim = config.text_config, config.projection_dim
+    blocks = CLIPTextConfig(
+        hidden_size=dim,
+        intermediate_size=text.intermediate_size * dim // text.hidden_size,
+        num_hidden_layers=config.temporal_layers,
+        num_attention_heads=next(n for n in range(text.num_attention_heads, 0, -1) if dim % n == 0),
+        hidden_act=text.hidden_act,
+        layer_norm_eps=text.layer_norm_eps,
+        attention_dropout=getattr(text, "attention_dropout", 0.0),
+    )
+    blocks._attn_implementation = config._attn_implementation
+    return blocks
 
 
 class FrameTransformer(nn.Module):
@@ -15,14 +30,26 @@ class FrameTransformer(nn.Module):
 
     def __init__(self, config: DmaeConfig):
         super().__init__()
-        self.config = copy.deepcopy(config.text_config)
-        self.config.hidden_size = config.projection_dim
-        text = config.text_config
-        self.config.intermediate_size = text.intermediate_size * config.projection_dim // text.hidden_size
-        self.config.num_hidden_layers = config.temporal_layers
-        self.config._attn_implementation = config._attn_implementation
+        self.config = block_config(config)
         self.position_embedding = nn.Embedding(config.num_frames, config.projection_dim)
         self.encoder = CLIPEncoder(self.config)
+
+    @torch.no_grad()
+    def copy_blocks(self, text_tower: nn.Module) -> bool:
+        """Takes the first blocks and positions of a text tower, as CLIP4Clip does; False where they do not fit."""
+        blocks = getattr(getattr(text_tower, "encoder", None), "layers", ())
+        positions = getattr(getattr(text_tower, "embeddings", None), "position_embedding", None)
+        if len(blocks) < len(self.encoder.layers) or positions is None:
+            return False
+        pairs = list(zip(self.encoder.layers, blocks))
+        if any(shapes(mine) != shapes(theirs) for mine, theirs in pairs):
+            return False
+        if len(positions.weight) < len(self.position_embedding.weight):
+            return False
+        for mine, theirs in pairs:
+            mine.load_state_dict(theirs.state_dict())
+        self.position_embedding.weight.copy_(positions.weight[: len(self.position_embedding.weight)])
+        return True
 
     def forward(self, frames: torch.Tensor, frame_mask: torch.Tensor) -> torch.Tensor:
         if frames.shape[1] > self.position_embedding.num_embeddings:
@@ -36,3 +63,7 @@ class FrameTransformer(nn.Module):
             config=self.config, inputs_embeds=hidden, attention_mask=(frame_mask > 0).long()
         )
         return frames + self.encoder(inputs_embeds=hidden, attention_mask=mask).last_hidden_state
+
+
+def shapes(module: nn.Module) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in module.state_dict().items()}

@@ -1,38 +1,80 @@
 """One way to get a model with its processor, whatever kind of checkpoint is named."""
 
+import warnings
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from transformers import AutoConfig, AutoTokenizer
+from transformers.image_processing_base import ImageProcessingMixin
 
-from .modeling_dmae import DmaeModel
+from .configuration_dmae import DmaeConfig
+from .encoders import ENCODERS
+from .modeling_dmae import HUB_OPTIONS, DmaeModel
 from .processing_dmae import DmaeProcessor
+from .video_processing_dmae import FILTERS
+
+# What a dual encoder's preprocessor_config.json says of pictures, by the names it has there and in ours.
+PICTURE_FIELDS = (
+    "do_convert_rgb", "do_resize", "size", "resample", "do_center_crop", "crop_size", "do_rescale", "rescale_factor",
+    "do_normalize", "image_mean", "image_std",
+)  # fmt: skip
 
 
 def load_pretrained(name_or_path: str | Path, **kwargs) -> tuple[DmaeModel, DmaeProcessor]:
-    """A model in evaluation mode and its processor, from a DMAE checkpoint or, zero-shot, from a CLIP one.
+    """A model in evaluation mode and its processor, from a DMAE checkpoint or, zero-shot, from a dual encoder.
+
+    A dual encoder brings its own preprocessing: size, crop, resampling and normalisation of pictures from its
+    `preprocessor_config.json`, its tokenizer, and the length and padding of texts that it was trained with.
 
     Args:
         name_or_path: folder or Hub id.
-        kwargs: as for `from_pretrained` (`revision`, `token`, `dtype`, …); for CLIP also fields of `DmaeConfig`.
+        kwargs: as for `from_pretrained` (`revision`, `token`, `dtype`, …); for a dual encoder also fields of
+            `DmaeConfig`.
 
     Raises:
-        OSError: there is no such checkpoint. ValueError: it is neither DMAE nor CLIP.
+        OSError: there is no such checkpoint. ValueError: it is neither DMAE nor a dual encoder known here.
+        ImportError: its tokenizer needs a package that is not installed.
     """
     name_or_path = str(name_or_path)
     if name_or_path.startswith(("/", ".", "~")) and not Path(name_or_path).exists():
         raise OSError(f"there is no folder {name_or_path}: give the folder of a model, or its Hub id")
     if Path(name_or_path).is_dir() and not (Path(name_or_path) / "config.json").is_file():
         raise OSError(f"{name_or_path} is a folder without config.json: give a model that save_pretrained wrote")
-    hub_names = ("revision", "token", "cache_dir", "local_files_only")
-    hub_options = {name: kwargs[name] for name in hub_names if name in kwargs}
-    config = AutoConfig.from_pretrained(name_or_path, **hub_options)
-    if config.model_type == "clip":
-        model = DmaeModel.from_clip(name_or_path, **kwargs)
-        tokenizer = AutoTokenizer.from_pretrained(name_or_path, **hub_options)
-        processor = DmaeProcessor.for_config(model.config, tokenizer)
-    elif config.model_type == "dmae":
+    hub_options = {name: kwargs[name] for name in HUB_OPTIONS if name in kwargs}
+    if AutoConfig.from_pretrained(name_or_path, **hub_options).model_type == "dmae":
         model = DmaeModel.from_pretrained(name_or_path, **kwargs)
         processor = DmaeProcessor.from_pretrained(name_or_path, **hub_options)
     else:
-        raise ValueError(f"{name_or_path} is a {config.model_type!r} checkpoint: give a DMAE or a CLIP one")
+        model = DmaeModel.from_dual_encoder(name_or_path, **kwargs)
+        processor = DmaeProcessor.for_config(
+            model.config,
+            _load_tokenizer(name_or_path, model.config.encoder, hub_options),
+            **_saved_picture_options(name_or_path, model.config, hub_options),
+        )
     return model.eval(), processor
+
+
+def _saved_picture_options(name: str, config: DmaeConfig, hub_options: dict) -> dict[str, Any]:
+    """What the checkpoint itself says of its pictures; nothing where it says nothing."""
+    try:
+        saved, _ = ImageProcessingMixin.get_image_processor_dict(name, **hub_options)
+    except OSError:
+        return {}
+    options = {field: saved[field] for field in PICTURE_FIELDS if saved.get(field) is not None}
+    if ENCODERS[config.encoder].patches:  # what it says of sizes is a number of patches
+        options.pop("size", None)
+    if options.get("resample", 0) not in (0, *FILTERS):
+        warnings.warn(f"{name} resizes pictures with filter {options['resample']}; bicubic is used", stacklevel=4)
+    return options
+
+
+def _load_tokenizer(name: str, encoder: str, hub_options: dict):
+    try:
+        return AutoTokenizer.from_pretrained(name, **hub_options)
+    except Exception as error:
+        if encoder == "siglip" and not (find_spec("sentencepiece") and find_spec("google.protobuf")):
+            raise ImportError(
+                f"the tokenizer of {name} needs sentencepiece: pip install sentencepiece protobuf"
+            ) from error
+        raise

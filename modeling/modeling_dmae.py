@@ -1,4 +1,4 @@
-"""DMAE + TPM-CL on CLIP towers as a `PreTrainedModel` (arXiv:2309.11082; method.md)."""
+"""DMAE + TPM-CL on the towers of a dual encoder as a `PreTrainedModel` (arXiv:2309.11082; method.md)."""
 
 import copy
 import math
@@ -9,18 +9,30 @@ from typing import ClassVar
 import torch
 from torch import nn
 from torch.nn import functional as F
-from transformers import AutoConfig, CLIPTextModel, CLIPVisionModel
+from transformers import AutoConfig, AutoModel, PreTrainedConfig
 from transformers import initialization as init
 from transformers.models.clip.modeling_clip import CLIPPreTrainedModel
 from transformers.utils import ModelOutput, logging
 
 from .configuration_dmae import DmaeConfig
+from .encoders import (
+    ENCODERS,
+    build_projections,
+    build_towers,
+    picture_states,
+    text_positions,
+    text_states,
+    unfit_message,
+)
 from .features import TextFeatures, VideoFeatures
 from .frame_transformer import FrameTransformer
 from .logit_scale import CappedScale
 from .losses import info_nce_loss, negnce_loss
 from .similarity import dmae_similarity
 from .token_masking import ATTENTION_PREDICTORS, TokenWeightPredictor, partial_order_loss
+
+HUB_OPTIONS = ("revision", "token", "cache_dir", "local_files_only", "force_download", "subfolder")
+TOWERS = ("text_model.", "vision_model.", "text_projection.", "visual_projection.")
 
 
 @dataclass
@@ -91,22 +103,23 @@ class DmaePreTrainedModel(CLIPPreTrainedModel):
 
 
 class DmaeModel(DmaePreTrainedModel):
-    """CLIP text and vision towers compared by DMAE and trained with NegNCE and TPM-CL.
+    """The text and vision towers of a dual encoder, compared by DMAE and trained with NegNCE and TPM-CL.
 
-    The names of the towers and projections are CLIP's, so a CLIP checkpoint loads as it is ([`DmaeModel.from_clip`]),
-    and the score needs no parameter beyond them: such a model searches zero-shot.
+    Towers and projections have the names that transformers gives them, so the weights of a dual encoder fit as they
+    are ([`DmaeModel.from_dual_encoder`]), and the score needs no parameter beyond them: such a model searches
+    zero-shot.
     """
 
-    # A fixed scale is a number in the config; CLIP checkpoints carry one as a parameter.
-    _keys_to_ignore_on_load_unexpected: ClassVar[list[str]] = [r"^logit_scale$", r"position_ids$"]
+    # A fixed scale is a number in the config; dual encoders carry one, and SigLIP's a bias, as parameters.
+    _keys_to_ignore_on_load_unexpected: ClassVar[list[str]] = [r"^logit_(scale|bias)$", r"position_ids$"]
 
     def __init__(self, config: DmaeConfig):
         super().__init__(config)
         dim = config.projection_dim
-        self.text_model = CLIPTextModel._from_config(config.text_config)
-        self.vision_model = CLIPVisionModel._from_config(config.vision_config)
-        self.text_projection = nn.Linear(config.text_config.hidden_size, dim, bias=False)
-        self.visual_projection = nn.Linear(config.vision_config.hidden_size, dim, bias=False)
+        self.encoder_type = ENCODERS[config.encoder]
+        towers = (self.encoder_type, config.text_config, config.vision_config)
+        self.text_model, self.vision_model = build_towers(*towers)
+        self.text_projection, self.visual_projection = build_projections(*towers, dim)
         if config.temporal_layers:
             self.frame_transformer = FrameTransformer(config)
         if config.learned_token_weights:
@@ -148,68 +161,64 @@ class DmaeModel(DmaePreTrainedModel):
         return (model, report) if output_loading_info else model
 
     @classmethod
-    def from_clip(cls, pretrained_model_name_or_path, **kwargs) -> "DmaeModel":
-        """A DMAE model on the weights of any transformers CLIP checkpoint, local or on the Hub.
+    def from_dual_encoder(cls, pretrained_model_name_or_path, **kwargs) -> "DmaeModel":
+        """A DMAE model on the weights of a dual encoder of transformers, local or on the Hub.
 
         Args:
-            pretrained_model_name_or_path: folder or Hub id of a CLIP checkpoint.
+            pretrained_model_name_or_path: folder or Hub id of a checkpoint of one of the types in
+                `encoders.ENCODERS`: clip, metaclip_2, siglip, siglip2, altclip, chinese_clip.
             kwargs: fields of [`DmaeConfig`]; the rest goes to `from_pretrained` (`dtype`, `revision`, `token`, …).
+                `max_words` is what the text tower was trained with where not given, for CLIP 32.
 
         Raises:
-            ValueError: the checkpoint is not CLIP, or a frame transformer's size cannot be taken from its text tower.
+            ValueError: a checkpoint of another type, or without one of the towers' weights; or, for CLIP, a frame
+                transformer whose size cannot be taken from the text tower.
         """
-        options = {name: kwargs.pop(name) for name in list(kwargs) if name in DmaeConfig.__annotations__}
-        hub_names = ("revision", "token", "cache_dir", "local_files_only", "force_download", "subfolder")
-        hub_options = {name: kwargs[name] for name in hub_names if name in kwargs}
-        clip = AutoConfig.from_pretrained(pretrained_model_name_or_path, **hub_options)
-        if clip.model_type != "clip":
-            remedy = "use DmaeModel.from_pretrained" if clip.model_type == "dmae" else "give a CLIP checkpoint"
-            raise ValueError(
-                f"{pretrained_model_name_or_path} is a {clip.model_type!r} checkpoint, not CLIP: {remedy}"
-            )
-        towers = {
-            "text_config": clip.text_config.to_dict(),
-            "vision_config": clip.vision_config.to_dict(),
-            "projection_dim": clip.projection_dim,
-        }
-        config = DmaeConfig(**{**towers, **options})
-        verbosity = logging.get_verbosity()
-        logging.set_verbosity_error()  # the report of missing weights: the heads that CLIP does not have
-        try:
-            model, report = cls.from_pretrained(
-                pretrained_model_name_or_path, config=config, **kwargs, output_loading_info=True
-            )
-        finally:
-            logging.set_verbosity(verbosity)
-        lost = sorted(k for k in report["missing_keys"] if k.startswith(("text_", "vision_", "visual_")))
-        if lost:
-            raise ValueError(f"{pretrained_model_name_or_path} lacks {len(lost)} CLIP weights, the first {lost[0]}")
-        if config.temporal_layers:
-            model._init_frame_transformer()
+        name = pretrained_model_name_or_path
+        options = {key: kwargs.pop(key) for key in list(kwargs) if key in DmaeConfig.__annotations__}
+        found = AutoConfig.from_pretrained(name, **{key: kwargs[key] for key in HUB_OPTIONS if key in kwargs})
+        if found.model_type == "dmae":
+            raise ValueError(f"{name} is a 'dmae' checkpoint: use DmaeModel.from_pretrained")
+        if found.model_type not in ENCODERS:
+            raise ValueError(unfit_message(name, found.model_type))
+        config = DmaeConfig(**{**_dual_encoder_fields(found), **options})
+        attention = {key: kwargs.pop(key) for key in ("attn_implementation",) if key in kwargs}
+        device = {key: kwargs[key] for key in ("device_map",) if key in kwargs}
+        # Through the type's own class, which knows how older checkpoints named their weights.
+        source, lost = _quietly(AutoModel.from_pretrained, name, **kwargs)
+        if lost := [key for key in lost["missing_keys"] if key.startswith(TOWERS)]:
+            raise ValueError(f"{name} lacks {len(lost)} weights of its towers, the first {sorted(lost)[0]}")
+        weights = source.state_dict()
+        if config.learn_logit_scale:
+            weights["logit_scale"] = weights["logit_scale"].reshape(())  # SigLIP's is of shape (1,)
+        dtype = next(source.parameters()).dtype
+        model, _ = _quietly(
+            cls.from_pretrained, None, config=config, state_dict=weights, dtype=dtype, **attention, **device
+        )
+        if config.temporal_layers and not model.frame_transformer.copy_blocks(model.text_model):
+            _refuse_new_blocks(config)
         return model
+
+    @classmethod
+    def from_clip(cls, pretrained_model_name_or_path, **kwargs) -> "DmaeModel":
+        """As [`DmaeModel.from_dual_encoder`], of a CLIP checkpoint and of no other.
+
+        Raises:
+            ValueError: the checkpoint is not CLIP, and as above.
+        """
+        options = {key: kwargs[key] for key in HUB_OPTIONS if key in kwargs}
+        found = AutoConfig.from_pretrained(pretrained_model_name_or_path, **options).model_type
+        if found != "clip":
+            remedies = {"dmae": "use DmaeModel.from_pretrained", **dict.fromkeys(ENCODERS, "use from_dual_encoder")}
+            remedy = remedies.get(found, "give a CLIP checkpoint")
+            raise ValueError(f"{pretrained_model_name_or_path} is a {found!r} checkpoint, not CLIP: {remedy}")
+        return cls.from_dual_encoder(pretrained_model_name_or_path, **kwargs)
 
     def get_input_embeddings(self) -> nn.Module:
         return self.text_model.get_input_embeddings()
 
     def set_input_embeddings(self, value: nn.Module) -> None:
         self.text_model.set_input_embeddings(value)
-
-    @torch.no_grad()
-    def _init_frame_transformer(self) -> None:
-        """Copies the first layers and positions of the text tower, as CLIP4Clip does."""
-        text, frames = self.config.text_config, self.frame_transformer
-        if text.hidden_size != self.config.projection_dim or self.config.temporal_layers > text.num_hidden_layers:
-            raise ValueError(
-                f"temporal_layers={self.config.temporal_layers} cannot be initialised from a text tower of "
-                f"{text.num_hidden_layers} layers of size {text.hidden_size} at projection_dim "
-                f"{self.config.projection_dim}: ask for fewer layers or 0"
-            )
-        for target, source in zip(frames.encoder.layers, self.text_model.encoder.layers):
-            target.load_state_dict(source.state_dict())
-        positions = self.text_model.embeddings.position_embedding.weight
-        if len(positions) < self.config.num_frames:
-            raise ValueError(f"CLIP has {len(positions)} positions, fewer than num_frames={self.config.num_frames}")
-        frames.position_embedding.weight.copy_(positions[: self.config.num_frames])
 
     def get_text_features(
         self,
@@ -223,17 +232,18 @@ class DmaeModel(DmaePreTrainedModel):
             input_ids: `(A, T)` token ids. attention_mask: `(A, T)`, 0 = padding.
             word_weights: `(A, T)` from the processor; None weighs every real token 1.
         """
-        if input_ids.ndim != 2 or input_ids.shape[1] > self.config.text_config.max_position_embeddings:
+        positions = text_positions(self.encoder_type, self.config.text_config)
+        if input_ids.ndim != 2 or input_ids.shape[1] > positions:
             raise ValueError(
-                f"input_ids must be (texts, at most {self.config.text_config.max_position_embeddings} tokens), "
-                f"got {tuple(input_ids.shape)}"
+                f"input_ids must be (texts, at most {positions} tokens), got {tuple(input_ids.shape)}: "
+                "set the processor's max_words to that or less"
             )
         for name, given in {"attention_mask": attention_mask, "word_weights": word_weights}.items():
             if given is not None and given.shape != input_ids.shape:
                 raise ValueError(f"{name} has shape {tuple(given.shape)}, but input_ids has {tuple(input_ids.shape)}")
-        output = self.text_model(input_ids=input_ids, attention_mask=attention_mask)
-        sentence_embeds = _unit(self.text_projection(output.pooler_output))
-        word_embeds = _unit(self.text_projection(output.last_hidden_state))
+        sentences, words = text_states(self.encoder_type, self.text_model, input_ids, attention_mask)
+        sentence_embeds = _unit(self.text_projection(sentences))
+        word_embeds = _unit(self.text_projection(words))
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         weights = mask.to(word_embeds.dtype)
         if word_weights is not None:
@@ -264,7 +274,7 @@ class DmaeModel(DmaePreTrainedModel):
                 f"{num_frames} frames"
             )
         pixels = pixel_values_videos.flatten(0, 1).to(self.vision_model.dtype)
-        frames = self.visual_projection(self.vision_model(pixel_values=pixels).pooler_output)
+        frames = self.visual_projection(picture_states(self.encoder_type, self.vision_model, pixels))
         frames = frames.unflatten(0, (batch, num_frames))
         if self.config.temporal_layers:
             frames = self.frame_transformer(frames, frame_mask)
@@ -364,6 +374,8 @@ class DmaeModel(DmaePreTrainedModel):
             for t in (*output.text_features, *output.video_features)
         )
         if self.config.tpm_predictor == "linear":
+            if self.encoder_type.fixed_length:
+                words, word_mask = _without_padding(words, word_mask)
             words, word_mask = _pad_to(self.config.max_words, "max_words", words, word_mask)
             frames, frame_mask = _pad_to(self.config.num_frames, "num_frames", frames, frame_mask)
         return partial_order_loss(
@@ -378,6 +390,41 @@ class DmaeModel(DmaePreTrainedModel):
             margin=self.config.tpm_margin,
             mask_crossing=self.config.tpm_mask_crossing,
         )
+
+
+def _dual_encoder_fields(found: PreTrainedConfig) -> dict:
+    """The fields of a `DmaeConfig` that a dual encoder's configuration decides."""
+    encoder, text = ENCODERS[found.model_type], found.text_config
+    fields = {
+        "encoder": found.model_type,
+        "text_config": text.to_dict(),
+        "vision_config": found.vision_config.to_dict(),
+        "projection_dim": found.projection_dim if encoder.projected else found.vision_config.hidden_size,
+    }
+    if found.model_type != "clip":  # there the method's 32 words stand
+        fields["max_words"] = min(encoder.text_length, text_positions(encoder, text))
+    return fields
+
+
+def _refuse_new_blocks(config: DmaeConfig) -> None:
+    """A frame transformer starts from CLIP's text blocks; those of other towers have other parts or other sizes."""
+    text = config.text_config
+    if config.encoder == "clip":
+        raise ValueError(
+            f"temporal_layers={config.temporal_layers} cannot be initialised from a text tower of "
+            f"{text.num_hidden_layers} layers of size {text.hidden_size} and {text.max_position_embeddings} positions "
+            f"at projection_dim={config.projection_dim} and num_frames={config.num_frames}: ask for fewer layers or 0"
+        )
+
+
+def _quietly(load: Callable, *args, **kwargs) -> tuple:
+    """A model and what its weights lacked, without the printed report of heads that a checkpoint does not have."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        return load(*args, **kwargs, output_loading_info=True)
+    finally:
+        logging.set_verbosity(verbosity)
 
 
 def _unit(embeds: torch.Tensor) -> torch.Tensor:
@@ -400,6 +447,12 @@ def _token_softmax(head: nn.Linear, tokens: torch.Tensor, mask: torch.Tensor) ->
     logits = head(tokens).squeeze(2).float()
     logits = logits.masked_fill(mask <= 0, torch.finfo(logits.dtype).min)
     return (logits.softmax(dim=1) * (mask > 0)).to(tokens.dtype)
+
+
+def _without_padding(tokens: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """`(B, L, D)` and `(B, L)` without the columns that are padding in every row."""
+    used = (mask > 0).any(dim=0)
+    return tokens[:, used], mask[:, used]
 
 
 def _pad_to(length: int, name: str, tokens: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -6,6 +6,8 @@ from transformers import AutoTokenizer, BatchFeature
 from transformers.processing_utils import ProcessorMixin
 
 from .configuration_dmae import DmaeConfig  # also registers the type, so that AutoTokenizer knows it
+from .encoders import ENCODERS, picture_size, text_positions
+from .tokenization import TokenizedText, tokenize
 from .video_processing_dmae import DmaeVideoProcessor
 from .word_weighting import CONTENT_WEIGHT, WORD_WEIGHTINGS, content_spans
 
@@ -17,19 +19,33 @@ class DmaeProcessor(ProcessorMixin):
 
     Args:
         video_processor ([`DmaeVideoProcessor`], *optional*): CLIP's preprocessing by default.
-        tokenizer (any fast tokenizer, *optional*): CLIP's by default, from the Hub.
+        tokenizer (any tokenizer, *optional*): CLIP's by default, from the Hub.
         word_weighting (`str`, defaults to `"stopwords"`): content words weigh 2; `"pos"` finds them with spaCy,
             `"none"` weighs every token 1.
         max_words (`int`, defaults to 32): longest text in tokens, start and end included; the rest is cut off.
+        pad_to (`int`, *optional*): pad every text to this many tokens, as SigLIP's towers were trained; by default a
+            batch is as long as its longest text.
+        lower_case (`bool`, defaults to `False`): put texts in lower case first, as SigLIP's were in training.
     """
 
-    def __init__(self, video_processor=None, tokenizer=None, word_weighting="stopwords", max_words=32, **kwargs):
+    def __init__(
+        self,
+        video_processor=None,
+        tokenizer=None,
+        word_weighting="stopwords",
+        max_words=32,
+        pad_to=None,
+        lower_case=False,
+        **kwargs,
+    ):
         if word_weighting not in WORD_WEIGHTINGS:
             raise ValueError(f"word_weighting must be one of {WORD_WEIGHTINGS}, got {word_weighting!r}")
         video_processor = DmaeVideoProcessor() if video_processor is None else video_processor
         tokenizer = AutoTokenizer.from_pretrained(DEFAULT_TOKENIZER) if tokenizer is None else tokenizer
         self.word_weighting = word_weighting
         self.max_words = max_words
+        self.pad_to = pad_to
+        self.lower_case = lower_case
         super().__init__(video_processor, tokenizer, **kwargs)
 
     @classmethod
@@ -37,16 +53,28 @@ class DmaeProcessor(ProcessorMixin):
         """The processor whose pixels, frames and words are what a model of this configuration takes.
 
         Args:
-            tokenizer: the model's own. video_options: for the [`DmaeVideoProcessor`], such as `sampling`.
+            tokenizer: the model's own. video_options: fields of [`DmaeVideoProcessor`], such as `sampling`,
+                that differ from what the encoder's type was trained with.
         """
-        side = config.vision_config.image_size
-        video_processor = DmaeVideoProcessor(
-            size={"shortest_edge": side},
-            crop_size={"height": side, "width": side},
-            num_frames=config.num_frames,
-            **video_options,
+        encoder = ENCODERS[config.encoder]
+        height, width = picture_size(encoder, config.vision_config)
+        exact = {"height": height, "width": width}
+        video_defaults = {
+            "num_frames": config.num_frames,
+            "size": exact if encoder.squashed else {"shortest_edge": min(height, width)},
+            "do_center_crop": not encoder.squashed,
+            "crop_size": exact,
+            "resample": encoder.resample,
+            "image_mean": encoder.image_mean,
+            "image_std": encoder.image_std,
+        }
+        return cls(
+            DmaeVideoProcessor(**{**video_defaults, **video_options}),
+            tokenizer,
+            max_words=config.max_words,
+            pad_to=text_positions(encoder, config.text_config) if encoder.fixed_length else None,
+            lower_case=encoder.lower_case,
         )
-        return cls(video_processor, tokenizer, max_words=config.max_words)
 
     def __call__(self, text=None, videos=None, *, return_tensors=None, padding=True, max_length=None, **videos_kwargs):
         """Model inputs of texts, of videos, or of both.
@@ -55,7 +83,8 @@ class DmaeProcessor(ProcessorMixin):
             text: a string or a list of strings.
             videos: a video or a list: paths, bytes, arrays, lists of PIL images, `datasets` rows (see the video
                 processor, which takes the remaining keywords).
-            return_tensors: `"pt"` for torch tensors. padding: as for tokenizers.
+            return_tensors: `"pt"` for torch tensors.
+            padding: `True` or `"longest"`, `"max_length"`, or `False`; with `pad_to` always to that length.
             max_length: overrides `max_words` (and the tokenizer's own limit) for this call.
 
         Returns:
@@ -63,54 +92,73 @@ class DmaeProcessor(ProcessorMixin):
             `(B, F, 3, H, W)`, `frame_mask` `(B, F)`.
 
         Raises:
-            ValueError: neither is given, or a text is empty. VideoDecodeError: a video cannot be read.
+            ValueError: neither is given, a text is empty, or texts need padding and the tokenizer has none.
+            VideoDecodeError: a video cannot be read.
         """
         if text is None and videos is None:
             raise ValueError("give text, videos, or both")
         data = {}
         if text is not None:
-            limit = max_length or min(self.max_words, self.tokenizer.model_max_length)
-            data.update(self._encode_text(text, padding, limit))
+            data.update(self._encode_text(text, padding, max_length))
         if videos is not None:
             data.update(self.video_processor(videos=videos, return_tensors=return_tensors, **videos_kwargs))
         return BatchFeature(data, tensor_type=return_tensors)
+
+    def tokenize(self, texts: list[str], max_length: int | None = None) -> list[TokenizedText]:
+        """The tokens of texts as the model gets them, before padding, and the characters that each stands for.
+
+        With `lower_case` the characters are those of `text.lower()`.
+        """
+        return tokenize(self.tokenizer, [self._normalized(text) for text in texts], self._limit(max_length))
+
+    def _limit(self, max_length: int | None) -> int:
+        limit = max_length or min(self.max_words, self.tokenizer.model_max_length)
+        return min(limit, self.pad_to) if self.pad_to else limit
+
+    def _normalized(self, text: str) -> str:
+        return text.lower() if self.lower_case else text
 
     def _encode_text(self, text, padding, max_length) -> dict:
         texts = [text] if isinstance(text, str) else list(text)
         for position, item in enumerate(texts):
             if not isinstance(item, str) or not item.strip():
                 raise ValueError(f"text {position} is {item!r}: give a non-empty string")
-        self._warn_if_cut(texts, max_length)
-        encoded = self.tokenizer(
-            texts, padding=padding, truncation=True, max_length=max_length, return_offsets_mapping=True
-        )
-        offsets = encoded.pop("offset_mapping")
-        weights = [
-            self._weigh(item, spans, mask) for item, spans, mask in zip(texts, offsets, encoded["attention_mask"])
-        ]
-        return {
-            "input_ids": encoded["input_ids"],
-            "attention_mask": encoded["attention_mask"],
-            "word_weights": weights,
+        tokenized = self.tokenize(texts, max_length)
+        limit = self._limit(max_length)
+        self._warn_if_cut(texts, tokenized, limit)
+        rows = {
+            "input_ids": [item.ids for item in tokenized],
+            "attention_mask": [[1] * len(item.ids) for item in tokenized],
+            "word_weights": [self._weigh(self._normalized(t), item.spans) for t, item in zip(texts, tokenized)],
         }
+        length = self.pad_to or {False: None, "max_length": limit}.get(padding, max(map(len, rows["input_ids"])))
+        if length is None:
+            return rows
+        if self.tokenizer.pad_token_id is None and any(len(row) < length for row in rows["input_ids"]):
+            raise ValueError("the tokenizer has no padding token: set tokenizer.pad_token, e.g. to its eos_token")
+        fill = {"input_ids": self.tokenizer.pad_token_id, "attention_mask": 0, "word_weights": 0.0}
+        return {name: [self._padded(row, length, fill[name]) for row in rows[name]] for name in rows}
 
-    def _warn_if_cut(self, texts: list[str], max_length: int) -> None:
-        # A text of fewer characters than tokens allowed cannot be cut: the usual case costs nothing.
-        long = [item for item in texts if len(item) > max_length - 2]
-        if not long:
+    def _padded(self, row: list, length: int, value) -> list:
+        padding = [value] * (length - len(row))
+        return padding + row if self.tokenizer.padding_side == "left" else row + padding
+
+    def _warn_if_cut(self, texts: list[str], tokenized: list[TokenizedText], limit: int) -> None:
+        # Only a text that fills all places can have been cut: the usual case costs nothing.
+        full = [self._normalized(text) for text, item in zip(texts, tokenized) if len(item.ids) >= limit]
+        if not full:
             return
-        cut = sum(len(ids) > max_length for ids in self.tokenizer(long, verbose=False)["input_ids"])
+        cut = sum(len(ids) > limit for ids in self.tokenizer(full, verbose=False)["input_ids"])
         if cut:
-            warnings.warn(f"{cut} of {len(texts)} texts cut to {max_length} tokens (max_words)", stacklevel=4)
+            warnings.warn(f"{cut} of {len(texts)} texts cut to {limit} tokens (max_words)", stacklevel=4)
 
-    def _weigh(self, text: str, offsets: list[tuple[int, int]], attention_mask: list[int]) -> list[float]:
-        """2 on every sub-token of a content word, 1 on other tokens, 0 on padding."""
+    def _weigh(self, text: str, spans: list[tuple[int, int]]) -> list[float]:
+        """2 on every sub-token of a content word, 1 on other tokens."""
         content = content_spans(text, self.word_weighting)
-        weights = []
-        for (start, stop), real in zip(offsets, attention_mask):
-            overlaps = any(start < end and begin < stop for begin, end in content)
-            weights.append((CONTENT_WEIGHT if overlaps and start < stop else 1.0) if real else 0.0)
-        return weights
+        return [
+            CONTENT_WEIGHT if start < stop and any(start < end and begin < stop for begin, end in content) else 1.0
+            for start, stop in spans
+        ]
 
     @property
     def model_input_names(self) -> list[str]:

@@ -74,8 +74,9 @@ class Collator:
 
     Args:
         processor: encodes captions.
-        fixed_length: pad every batch to `max_words`. Shapes that never change suit `torch.compile`; only the number of
-            wrong captions, where there are any, still does.
+        fixed_length: pad every batch to `max_words`, as is always done where the text tower needs its full length.
+            Shapes that never change suit `torch.compile`; only the number of wrong captions, where there are any,
+            still does.
     """
 
     MOST_KEPT = 1_000_000
@@ -108,7 +109,7 @@ class Collator:
         if not kept:
             return {}
         inputs = {name: torch.stack([item[name] for item in kept]) for name in kept[0]}
-        if self.fixed_length:
+        if self.fixed_length or self.processor.pad_to:
             return inputs
         longest = int(inputs["attention_mask"].sum(dim=1).max())
         return {name: value[:, :longest] for name, value in inputs.items()}

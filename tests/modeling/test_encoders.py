@@ -1,0 +1,173 @@
+"""Every type of dual encoder under the method: its own embeddings, its own preprocessing, saving, what is refused.
+
+Run with `python -m pytest tests/modeling/test_encoders.py`.
+"""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from dual_encoders import IMAGES, SENTENCES, SQUARE, TYPES, own_frame_embeds, own_text_embeds, save_dual_encoder
+from PIL import Image
+from tiny import TEXT, VISION, tiny_config
+from transformers import AutoTokenizer
+
+from dmae.modeling import DmaeModel, DmaeVideoProcessor, load_pretrained
+
+LENGTHS = {"clip": 32, "metaclip_2": 77, "siglip": 24, "siglip2": 24, "altclip": 77, "chinese_clip": 52}
+SHORT_AND_LONG = [*SENTENCES, SENTENCES[0] * 2]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(request, tmp_path_factory):
+    """The type's own model, and the folder of its checkpoint."""
+    folder = tmp_path_factory.mktemp(request.param)
+    return save_dual_encoder(request.param, folder), folder
+
+
+every_type = pytest.mark.parametrize("checkpoint", TYPES, indirect=True)
+
+
+def random_videos(count: int = 2, seed: int = 0) -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return [rng.integers(0, 256, (4, 48, 80, 3), dtype=np.uint8) for _ in range(count)]
+
+
+def text_features(model, processor, texts):
+    inputs = processor(text=texts, return_tensors="pt")
+    with torch.no_grad():
+        return model.get_text_features(inputs["input_ids"], inputs["attention_mask"], inputs["word_weights"])
+
+
+@every_type
+def test_embeddings_are_the_encoders_own(checkpoint):
+    reference, folder = checkpoint
+    model, processor = load_pretrained(folder, num_frames=4)
+    assert not model.training and model.config.encoder == reference.config.model_type
+    assert model.config.max_words == processor.max_words == LENGTHS[model.config.encoder]
+    texts = text_features(model, processor, SHORT_AND_LONG)
+    expected = own_text_embeds(reference, AutoTokenizer.from_pretrained(folder), SHORT_AND_LONG)
+    assert (expected @ expected.t()).fill_diagonal_(0).max() < 0.999, "texts that are all alike would prove nothing"
+    torch.testing.assert_close(texts.sentence_embeds, expected, atol=1e-5, rtol=0)
+
+    pixels = processor(videos=random_videos(), return_tensors="pt")["pixel_values_videos"]
+    with torch.no_grad():
+        frames = model.get_video_features(pixels).frame_embeds
+    torch.testing.assert_close(
+        frames.flatten(0, 1), own_frame_embeds(reference, pixels.flatten(0, 1)), atol=1e-5, rtol=0
+    )
+
+
+@every_type
+def test_a_text_alone_is_as_in_a_batch(checkpoint):
+    model, processor = load_pretrained(checkpoint[1])
+    together = text_features(model, processor, SHORT_AND_LONG)
+    for row, text in enumerate(SHORT_AND_LONG):
+        alone = text_features(model, processor, [text])
+        real = alone.word_weights[0] > 0
+        torch.testing.assert_close(alone.sentence_embeds[0], together.sentence_embeds[row], atol=1e-5, rtol=0)
+        words = together.word_embeds[row][together.word_weights[row] > 0]
+        torch.testing.assert_close(alone.word_embeds[0][real], words, atol=1e-5, rtol=0)
+    # Also where a caller asks for other padding.
+    inputs = processor(text=SHORT_AND_LONG, padding="max_length", return_tensors="pt")
+    with torch.no_grad():
+        padded = model.get_text_features(inputs["input_ids"], inputs["attention_mask"])
+    torch.testing.assert_close(padded.sentence_embeds, together.sentence_embeds, atol=1e-5, rtol=0)
+
+
+@every_type
+def test_pictures_are_prepared_as_the_checkpoint_says(checkpoint):
+    _, folder = checkpoint
+    model, processor = load_pretrained(folder, num_frames=4)
+    ours = processor.video_processor
+    assert (*ours.image_mean, *ours.image_std) == (*IMAGES["image_mean"], *IMAGES["image_std"])
+    cropped = model.config.encoder in ("clip", "metaclip_2", "altclip")
+    assert ours.do_center_crop == cropped and ours.size == ({"shortest_edge": 32} if cropped else SQUARE)
+    video = random_videos(1)[0]
+    found = processor(videos=[video], return_tensors="pt")["pixel_values_videos"][0]
+    if model.config.encoder == "siglip2":
+        own = transformers.SiglipImageProcessorPil(size=SQUARE, resample=2, **IMAGES)  # a square of its patches
+    else:
+        own = transformers.models.auto.image_processing_auto.AutoImageProcessor.from_pretrained(folder, backend="pil")
+    expected = own([Image.fromarray(frame) for frame in video], return_tensors="pt")["pixel_values"]
+    assert found.shape == expected.shape == (4, 3, 32, 32)
+    one_step = 1 / 255 / min(IMAGES["image_std"])
+    assert (found - expected).abs().max() <= 1.01 * one_step
+
+
+@every_type
+def test_a_saved_model_brings_its_encoder_and_preprocessing(checkpoint, tmp_path):
+    model, processor = load_pretrained(
+        checkpoint[1], num_frames=4, temporal_layers=1 if "clip" in str(checkpoint[1]) else 0
+    )
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["encoder"] == model.config.encoder
+    again, same_processor = load_pretrained(tmp_path)
+    assert same_processor.video_processor.to_dict() == processor.video_processor.to_dict()
+    inputs = processor(text=SENTENCES, videos=random_videos(6), return_tensors="pt")
+    again_inputs = same_processor(text=SENTENCES, videos=random_videos(6), return_tensors="pt")
+    assert all(again_inputs[name].equal(inputs[name]) for name in processor.model_input_names)
+    with torch.no_grad():
+        assert again(**inputs).logits_per_text.equal(model(**inputs).logits_per_text)
+
+
+def test_a_clip_with_other_values_than_openais_keeps_them(tmp_path):
+    save_dual_encoder("clip", tmp_path)
+    for name in ("preprocessor_config.json", "processor_config.json"):
+        (tmp_path / name).unlink(missing_ok=True)
+    plain = load_pretrained(tmp_path)[1].video_processor
+    assert plain.size == {"shortest_edge": 32} and plain.image_mean == DmaeVideoProcessor().image_mean
+    old_form = {"size": 40, "crop_size": 32, "resample": 2, "image_std": [1, 1, 1], "do_center_crop": True}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(old_form))
+    told = load_pretrained(tmp_path)[1].video_processor
+    assert (told.size, told.crop_size, told.resample) == ({"shortest_edge": 40}, SQUARE, 2)
+    assert tuple(told.image_std) == (1, 1, 1) and told.image_mean == DmaeVideoProcessor().image_mean
+
+
+def _bert():
+    return transformers.BertConfig()
+
+
+def _one_tower():
+    return transformers.CLIPVisionConfig(**VISION)
+
+
+def _generative():
+    return transformers.GPT2Config()
+
+
+def _conditioned():
+    return transformers.XCLIPConfig()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (_bert, "'bert' checkpoint, no dual encoder known here: give a DMAE"),
+        (_generative, "'gpt2' checkpoint, no dual encoder"),
+        (_one_tower, "'clip_vision_model' checkpoint, one tower of two"),
+        (_conditioned, "its text embeddings depend on the video"),
+    ],
+)
+def test_what_is_no_dual_encoder_is_refused_in_one_line(tmp_path, make, message):
+    make().save_pretrained(tmp_path)
+    for load in (load_pretrained, DmaeModel.from_dual_encoder):
+        with pytest.raises(ValueError, match=message) as refused:
+            load(tmp_path)
+        assert "\n" not in str(refused.value)
+
+
+def test_towers_that_do_not_fit_together_are_named():
+    with pytest.raises(ValueError, match="set encoder to the type of its towers"):
+        tiny_config(text_config=transformers.SiglipTextConfig())
+    with pytest.raises(ValueError, match="encoder must be one of"):
+        tiny_config(encoder="blip")
+    square = {**VISION, "hidden_size": 32}
+    siglip = {"encoder": "siglip", "text_config": TEXT, "projection_dim": 32}
+    with pytest.raises(ValueError, match="no pooling head"):
+        DmaeModel(tiny_config(**siglip, vision_config=square | {"vision_use_head": False}))
+    with pytest.raises(ValueError, match=r"end in 32 \(text\) and 48 \(vision\), not projection_dim=32"):
+        DmaeModel(tiny_config(**siglip, vision_config=VISION))
