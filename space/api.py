@@ -42,7 +42,22 @@ class Endpoints:
         self._services = services
 
     def search(self, query: str, k: float, shortest: float, longest: float, request: gr.Request) -> list[dict]:
-        """Finds the k best videos for a text, best first."""
+        """Finds the videos that show what a text describes, and the moment of each that fits best.
+
+        Videos are found by what is to be seen in them, not by their titles. Describe the picture: things, people,
+        what they do, colours, places.
+
+        Args:
+            query: what is to be seen, in plain words, such as "a dog on a skateboard"; a path is read as words, too
+            k: how many results are wanted, from 1 to 100
+            shortest: leave out videos of fewer seconds; 0 for no limit
+            longest: leave out videos of more seconds; 0 for no limit
+
+        Returns:
+            a list, best first, each with id and scope (what explain asks for), title and score (of this query alone)
+            best_time and duration in seconds
+            video and thumbnail as addresses
+        """
         library = self._services.library
         shelf = self._services.shelves.of(request.session_hash)
         with _PlainErrors():
@@ -50,7 +65,18 @@ class Endpoints:
         return [result.to_dict() | {"scope": result.scope} for result in results]
 
     def explain(self, query: str, video_id: str, scope: str, request: gr.Request) -> dict:
-        """Compares each word of a text with each frame of a video."""
+        """Tells why a video fits a text: how alike each word and each moment of the video are.
+
+        Args:
+            query: the text that was searched for
+            video_id: the id of a result of search
+            scope: the scope of that result
+
+        Returns:
+            words and their weights, frame_times in seconds
+            similarity (a row per word, a column per frame), sentence (the whole text against each frame)
+            score
+        """
         library = self._services.library
         shelf = self._services.shelves.of(request.session_hash)
         with _PlainErrors():

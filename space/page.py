@@ -9,7 +9,9 @@ from starlette.middleware import Middleware
 from .add_tab import add_tab
 from .api import api_tab
 from .markup import text
+from .mcp_server import McpGuard
 from .method_tab import method_tab
+from .request_guard import RequestGuard
 from .search_tab import search_tab
 from .services import Services
 from .upload_guard import UploadGuard
@@ -54,13 +56,19 @@ def build_page(services: Services) -> gr.Blocks:
 
 def launch_options(services: Services) -> dict:
     """What `Blocks.launch` needs to serve the page: routes, looks and limits."""
-    guard = Middleware(UploadGuard, folder=get_upload_folder(), limit=services.settings.max_disk_mb * 1_000_000)
+    settings = services.settings
+    guards = [
+        Middleware(RequestGuard),
+        Middleware(UploadGuard, folder=get_upload_folder(), limit=settings.max_disk_mb * 1_000_000),
+        Middleware(McpGuard, token=settings.token),
+    ]
     return {
-        "app_kwargs": {"routes": services.media.routes(), "middleware": [guard]},
+        "app_kwargs": {"routes": services.media.routes(), "middleware": guards},
+        "mcp_server": settings.mcp,
         "theme": THEME,
         "css": (HERE / "style.css").read_text(encoding="utf-8"),
         "head": f"<script>{(HERE / 'page.js').read_text(encoding='utf-8')}</script>",
-        "max_file_size": services.settings.max_file_mb * 1_000_000,
+        "max_file_size": settings.max_file_mb * 1_000_000,
         "footer_links": [],
         "ssr_mode": False,
         "show_error": False,

@@ -4,6 +4,7 @@ import argparse
 import gc
 import inspect
 import os
+import secrets
 import signal
 import socket
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--watch", metavar="FOLDER", help="follow this folder of videos into the index")
     parser.add_argument("--host", default=None, help="address to listen on (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, default=None, help="port to listen on (default: 7860)")
+    parser.add_argument("--mcp", action="store_true", default=None, help="let agents call the search as tools (MCP)")
     parser.add_argument("--public", action="store_true", default=None, help="strangers visit: nobody adds videos")
     parser.add_argument("--title", help="title of the page")
     parser.add_argument("--examples", metavar="A|B|C", help="example queries, separated by |")
@@ -30,7 +32,7 @@ def run(args: argparse.Namespace) -> None:
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     from .settings import Settings
 
-    names = ("model", "index", "videos", "watch", "public", "title", "examples")
+    names = ("model", "index", "videos", "watch", "mcp", "public", "title", "examples")
     settings = Settings.from_environment(**{name: getattr(args, name) for name in names})
     serve(settings, args.host, args.port)
 
@@ -47,15 +49,22 @@ def serve(settings, host: str | None = None, port: int | None = None, *, block: 
     """
     if block:  # told to end in whatever way, it still deletes what visitors added
         signal.signal(signal.SIGTERM, signal.default_int_handler)
+    settings = _with_token(settings, host)
     with _named(settings, host, port) as settings, quick_imports():
+        from .mcp_server import ROUTE, prepare
         from .page import build_page, launch_options
         from .services import Services
 
         services = Services.open(settings)
         page = build_page(services)
     _, url, _ = page.launch(server_name=host, server_port=port, prevent_thread_lock=True, **launch_options(services))
+    if settings.mcp:
+        prepare(page.mcp_server_obj)
     services.start()
     print(f"{len(services.library.index)} videos at {url}", flush=True)
+    if settings.mcp:
+        told = f" with the header Authorization: Bearer {settings.token}" if settings.token else ""
+        print(f"agents (MCP) at {url.rstrip('/')}{ROUTE}/{told}", flush=True)
     if block:
         try:
             page.block_thread()
@@ -64,10 +73,25 @@ def serve(settings, host: str | None = None, port: int | None = None, *, block: 
     return page, services
 
 
+def _with_token(settings, host: str | None):
+    """The settings with what an agent has to send, where other machines can call and nothing was set."""
+    if not settings.mcp:
+        return settings
+    from .mcp_server import check_mcp, is_loopback
+
+    check_mcp()
+    drawn = "" if is_loopback(_host(host)) else secrets.token_urlsafe(24)
+    return replace(settings, token=settings.token or drawn)
+
+
+def _host(host: str | None) -> str:
+    return host or os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")
+
+
 @contextmanager
 def _named(settings, host: str | None, port: int | None):
     """The settings as they are, or with the demo's model and index where neither is named."""
-    host = host or os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")
+    host = _host(host)
     chosen = port or int(os.environ.get("GRADIO_SERVER_PORT", 0))
     if chosen:
         _check_port(host, chosen)

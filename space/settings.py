@@ -24,6 +24,8 @@ class Settings:
     examples: str = _setting("", "example queries, separated by |")
     public: bool = _setting(False, "strangers visit: adding videos is off unless switched on")
     uploads: bool | None = _setting(None, "let visitors add videos of their own, seen by them alone")
+    mcp: bool = _setting(False, "agents may call the search as tools (MCP), at /gradio_api/mcp/")
+    token: str = _setting("", "what agents have to send; drawn where none is set and other machines can call")
     max_file_mb: int = _setting(200, "largest file a visitor may send, in MB")
     max_seconds: int = _setting(900, "longest video a visitor may add, in seconds")
     max_uploads: int = _setting(20, "videos a visitor may have added at a time")

@@ -15,7 +15,7 @@ def space_files(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def space(space_files) -> Space:
-    space, page = start_space(space_files, max_seconds=30, max_file_mb=5, max_uploads=3)
+    space, page = start_space(space_files, mcp=True, max_seconds=30, max_file_mb=5, max_uploads=3)
     yield space
     page.close()
     space.services.close()

@@ -189,3 +189,13 @@ def test_an_index_that_lists_other_files_gets_nothing_out(crafted):
 def test_a_public_space_takes_no_videos(crafted):
     with httpx.Client(base_url=crafted.url, timeout=60) as client:
         assert set(client.get("gradio_api/info").json()["named_endpoints"]) == {"/search", "/explain"}
+
+
+def test_a_request_far_too_large_is_refused_before_it_is_read(client):
+    def chunks():
+        for _ in range(100):
+            yield b'{"data": ["' + b"x" * 100_000
+
+    for content in (b"x" * 5_000_000, chunks(), b'{"data": ' + b"[" * 100_000):
+        answer = client.post("gradio_api/call/search", content=content, headers={"Content-Type": "application/json"})
+        assert answer.status_code == 413 and "4000000 bytes" in answer.text
