@@ -101,8 +101,8 @@ def _check_segments(settings: IndexSettings, ids: Sequence[str], segments) -> li
     for i, (start, end) in zip(ids, segments):
         if not last.get(i, -math.inf) <= start <= end < math.inf:
             raise VideoIndexError(
-                f"a segment of video {i!r} from {start} to {end} s must not end before it starts, nor start before the "
-                f"one before it"
+                f"a segment of video {i!r} from {start} to {end} s must not end before it starts, nor start "
+                f"before the one before it"
             )
         last[i] = start
     return list(ids)
