@@ -41,6 +41,11 @@ COMMANDS = {
         "show what an index holds and how it is searched",
         "dmae stats --index clips.index",
     ),
+    "shard": Command(
+        "retrieval.commands.shard",
+        "split an index into tables that many machines search beside each other",
+        "dmae shard s3://bucket/shards --index s3://bucket/index --shards 10",
+    ),
     "delete": Command(
         "retrieval.commands.delete",
         "remove videos from an index (their files stay)",

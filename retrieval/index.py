@@ -17,11 +17,10 @@ from .search.scoring import ScoreOptions
 from .search.searcher import Searcher, SearchHit
 from .sharing import hub as sharing
 from .statistics import statistics
+from .storage.filters import make_where
 from .storage.rows import VideoFile, make_rows
 from .storage.schema import Encoder, IndexSettings
 from .storage.table import VideoTable
-
-DEFAULT_SEGMENT_FRAMES = 12
 
 
 class VideoIndex:
@@ -59,7 +58,6 @@ class VideoIndex:
         dim: int | None = None,
         dtype: str = "float16",
         merge_above: float | None = None,
-        frames_per_second: float | str | None = 1.0,
         overwrite: bool = False,
         storage_options: dict | None = None,
         limits: SearchLimits | None = None,
@@ -73,9 +71,6 @@ class VideoIndex:
             dim: embedding dimension where there is no model.
             dtype: how frame embeddings are stored: "float16", "int8" (half the size) or "float32".
             merge_above: merge neighbouring frames whose cosine is above this; None keeps every frame.
-            frames_per_second: at which `add` reads a video that is longer than its model's frames last at that rate:
-                such a video is cut into segments where its content changes. Or `"keyframes"`: the frames that the
-                file can show without decoding others. None: every video is one segment, however long.
             overwrite: replace an index that is there.
             limits: how this process searches.
 
@@ -88,13 +83,7 @@ class VideoIndex:
         if not dim:
             raise VideoIndexError("an index without a model needs dim, the dimension of its embeddings")
         settings = IndexSettings(
-            dim=dim,
-            dtype=dtype,
-            merge_above=merge_above,
-            model=_encoder(model),
-            preprocessing=_encoder(processor),
-            frames_per_second=frames_per_second,
-            segment_frames=processor.video_processor.num_frames if processor is not None else DEFAULT_SEGMENT_FRAMES,
+            dim=dim, dtype=dtype, merge_above=merge_above, model=_encoder(model), preprocessing=_encoder(processor)
         )
         table = VideoTable.create(uri, settings, overwrite=overwrite, storage_options=storage_options)
         return cls(table, model, processor, limits)
@@ -141,15 +130,29 @@ class VideoIndex:
     def __repr__(self) -> str:
         return f"VideoIndex({self.uri!r}, {len(self)} videos)"
 
-    def add(self, videos, **options) -> AddReport:
-        """Encodes and adds videos: a folder (searched for video files), a file, or a list of files.
+    def add(self, videos, *, ray: bool | str = False, encoders: int | None = None, **options) -> AddReport:
+        """Encodes and adds videos.
 
         Idempotent by content: unchanged files are skipped, also those that moved with their folder or were touched;
         changed ones are encoded again, vanished ones reported (removed with `prune=True`). A file that cannot be read
-        is reported and never stops the others. Options are those of `AddOptions`.
+        is reported and never stops the others.
+
+        Args:
+            videos: a folder (searched for video files), a file, a URL of either (`s3://`, `gs://`, `hf://`,
+                `https://`), a text file that lists such, a `datasets.Dataset` or the name of one on the Hub, whose
+                column `video` holds them; or a list of these.
+            ray: encode on a Ray cluster: the address of its head (`"10.0.0.1:6379"`), or True for the one that this
+                machine belongs to (a cluster of this machine alone where it belongs to none).
+            encoders: how many encode at once on the cluster; as many as fit by default.
+            options: those of `AddOptions`.
         """
-        limit = self._searcher.limits.exact_limit
-        return encoding.add_videos(self.table, *self._encoders(), videos, vector_index_above=limit, **options)
+        arguments = self.table, *self._encoders(), videos
+        options["vector_index_above"] = self._searcher.limits.exact_limit
+        if ray is False:
+            return encoding.add_videos(*arguments, **options)
+        from .indexing.cluster import add_on_ray
+
+        return add_on_ray(*arguments, address=None if ray is True else ray, encoders=encoders, **options)
 
     def add_embeddings(
         self,
@@ -160,33 +163,23 @@ class VideoIndex:
         *,
         frame_times=None,
         files: Sequence[VideoFile] | None = None,
-        segments: Sequence[tuple[float, float]] | None = None,
     ) -> None:
         """Adds videos whose embeddings are at hand, in one commit; an id that is there already is replaced.
 
         Args:
-            ids: B strings, distinct where there are no `segments`.
+            ids: B distinct strings.
             frame_embeds: `(B, F, D)` unit-norm frame embeddings, numpy or torch. F may differ between calls.
             frame_mask: `(B, F)` 1 for frames (or their weight in the average), 0 for padding; None: all are frames.
             metadata: B dictionaries. Plain values can be named in filters; `path` and `duration` fill the hits'
                 fields.
             frame_times: `(B, F)` seconds.
             files: B `VideoFile`s, what `add` knows of the files.
-            segments: B pairs of seconds, where in its video each row starts and ends, in the order of time; a video's
-                rows must all be in the same call. None: every row is a whole video.
 
         Raises:
             VideoIndexError: wrong shapes, NaN, duplicate ids. Nothing is added then.
         """
         rows = make_rows(
-            self.table.settings,
-            ids,
-            frame_embeds,
-            frame_mask,
-            frame_times=frame_times,
-            files=files,
-            metadata=metadata,
-            segments=segments,
+            self.table.settings, ids, frame_embeds, frame_mask, frame_times=frame_times, files=files, metadata=metadata
         )
         if rows.num_rows:
             self.table.write(rows)
@@ -253,7 +246,9 @@ class VideoIndex:
             VideoIndexError: an empty query, or an id that is not in the index.
         """
         model, processor = self._encoders()
-        return explanation.explain(self.table, processor, self.encode(query), video_id, ScoreOptions.of(model.config))
+        encoded = self.encode(query)
+        words = query_module.words_of(processor, encoded)
+        return explanation.explain(self.table, words, encoded, video_id, ScoreOptions.of(model.config))
 
     def rescore(self, query, ids: Sequence[str], options: ScoreOptions | None = None) -> list[SearchHit]:
         """Some of the indexed videos scored by a query (as for `search`), best first.
@@ -268,12 +263,13 @@ class VideoIndex:
 
     def get(self, video_id: str, columns: Sequence[str]) -> dict | None:
         """Columns of one video's row (`stats()["columns"]` lists them), or None where there is no such video."""
-        rows = self.table.videos(columns, check_ids([video_id])).to_pylist()
+        rows = self.table.scan(columns, make_where({"id": check_ids([video_id])})).to_pylist()
         return rows[0] if rows else None
 
     def thumbnails(self, ids: Sequence[str]) -> dict[str, bytes]:
-        """JPEG thumbnails of the videos that have one, by id; of a long video one from its beginning."""
-        rows = self.table.videos(["id", "thumbnail"], check_ids(ids, distinct=False)).to_pylist()
+        """JPEG thumbnails of the videos that have one, by id."""
+        ids = check_ids(ids, distinct=False)
+        rows = self.table.scan(["id", "thumbnail"], make_where({"id": ids})).to_pylist() if ids else []
         return {row["id"]: row["thumbnail"] for row in rows if row["thumbnail"]}
 
     def prepare(self) -> None:

@@ -8,11 +8,10 @@ from .storage.table import VideoTable
 
 def statistics(table: VideoTable, limits: SearchLimits) -> dict:
     """Sizes, provenance and the way of searching; see `VideoIndex.stats`."""
-    count = table.num_segments()
+    count = table.count()
     return {
         "uri": table.uri,
-        "videos": table.count(),
-        "segments": count,
+        "videos": count,
         "bytes": table.nbytes,
         "version": table.version,
         "columns": table.columns,

@@ -41,6 +41,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--commit-every", type=int, default=256, help="videos in a commit (default: 256)")
     parser.add_argument("--prune", action="store_true", help="remove videos whose file has vanished")
     parser.add_argument("--retry-failed", action="store_true", help="try unreadable files again")
+    parser.add_argument(
+        "--ray",
+        nargs="?",
+        const=True,
+        default=False,
+        metavar="ADDRESS",
+        help="encode on the Ray cluster at this address (HOST:PORT), or on the one that this machine belongs to",
+    )
+    parser.add_argument("--encoders", type=int, metavar="N", help="with --ray: encoders (default: as many as fit)")
     add_watching(parser)
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
@@ -54,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
         name: getattr(args, name) for name in ("prune", "retry_failed", "batch_size", "workers", "commit_every")
     }
     options["source_options"] = key_values("--source-option", args.source_option)
+    where = {"ray": args.ray, "encoders": args.encoders}
     # What cannot be is told before a model is loaded or an index made.
     AddOptions(**options)
     if args.watch:
@@ -63,8 +73,8 @@ def run(args: argparse.Namespace) -> int:
         VideoTable.open(args.index, storage_options=storage_options(args))
     index = _open_or_create(args, *load_model(args))
     if args.watch:
-        return follow(args, index, options)
-    report = index.add(args.videos if len(args.videos) > 1 else args.videos[0], **options)
+        return follow(args, index, options | where)
+    report = index.add(args.videos if len(args.videos) > 1 else args.videos[0], **options, **where)
     if args.json:
         print(json.dumps({"index": index.uri, "videos": len(index), **asdict(report)}, ensure_ascii=False))
     else:

@@ -10,7 +10,7 @@ from ..errors import VideoIndexError
 from ..inputs import check_ids
 from ..storage.filters import make_where
 from ..storage.table import VideoTable
-from .query import EncodedQuery, words_of
+from .query import EncodedQuery
 from .resident import FRAME_COLUMNS, frames_of
 from .scoring import ScoreOptions, score_candidates
 from .searcher import HIT_COLUMNS, SearchHit, hit_of
@@ -55,8 +55,10 @@ class Explanation:
         }
 
 
-def explain(table: VideoTable, processor, query: EncodedQuery, video_id: str, options: ScoreOptions) -> Explanation:
-    """See `VideoIndex.explain`."""
+def explain(
+    table: VideoTable, words: list[tuple[str, list[int]]], query: EncodedQuery, video_id: str, options: ScoreOptions
+) -> Explanation:
+    """See `VideoIndex.explain`; `words` are those of the query, as `words_of` finds them."""
     rows = table.scan([*HIT_COLUMNS, *FRAME_COLUMNS], make_where({"id": check_ids([video_id])}))
     if not rows.num_rows:
         raise VideoIndexError(f"no video {video_id!r} in the index at {table.uri}")
@@ -66,7 +68,6 @@ def explain(table: VideoTable, processor, query: EncodedQuery, video_id: str, op
     embeds = frames.embeds[0, real]
     tokens = (query.features.word_embeds[0] @ embeds.t()).numpy()
     weights = query.features.word_weights[0].numpy()
-    words = words_of(processor, query)
     return Explanation(
         hit=hit_of(rows.to_pylist()[0], float(scores[0]), per_frame[0, real].numpy()),
         words=[word for word, _ in words],

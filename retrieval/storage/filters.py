@@ -39,6 +39,11 @@ def make_where(where: str | Mapping | None) -> str | None:
     return " AND ".join(_condition(name, value) for name, value in where.items()) or None
 
 
+def all_of(*wheres: str | None) -> str | None:
+    """The filter that keeps what each of several filters keeps; None where none is given."""
+    return " AND ".join(as_expression(where) for where in wheres if where is not None) or None
+
+
 def as_expression(where: str) -> str:
     """The filter as the engine takes it, if it is one expression: in parentheses, because the engine reads the first
     expression of a text and drops what follows unseen.
