@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .losses import info_nce_loss, negnce_loss
     from .media_files import IMAGE_SUFFIXES, VIDEO_SUFFIXES
     from .modeling_dmae import DmaeModel, DmaeOutput
+    from .picture_reading import is_picture, read_picture
     from .processing_dmae import DmaeProcessor
     from .similarity import dmae_similarity, nearest_frames
     from .token_masking import (
@@ -47,11 +48,13 @@ __all__ = [
     "encode_texts",
     "encode_videos",
     "info_nce_loss",
+    "is_picture",
     "load_pretrained",
     "nearest_frames",
     "negnce_loss",
     "partial_order_loss",
     "read_frames",
+    "read_picture",
 ]
 
 _MODULES = {
@@ -75,11 +78,13 @@ _MODULES = {
     "encode_texts": "encoding",
     "encode_videos": "encoding",
     "info_nce_loss": "losses",
+    "is_picture": "picture_reading",
     "load_pretrained": "loading",
     "nearest_frames": "similarity",
     "negnce_loss": "losses",
     "partial_order_loss": "token_masking",
     "read_frames": "video_reading",
+    "read_picture": "picture_reading",
 }
 
 

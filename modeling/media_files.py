@@ -1,8 +1,43 @@
-"""Which files count as videos and which as images, by their names."""
+"""Which files count as videos and which as images, by their names; and which only look so."""
+
+import os
 
 VIDEO_SUFFIXES = frozenset(
     """
-    .3g2 .3gp .3gpp .asf .avi .divx .flv .gif .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .qt .ts .webm .wmv
+    .3g2 .3gp .3gpp .asf .avi .divx .dv .f4v .flv .gif .m2t .m2ts .m4v .mkv .mov .mp4 .mpe .mpeg .mpg .mts .mxf .ogm
+    .ogv .qt .rm .rmvb .tod .trp .ts .vob .webm .wmv
     """.split()  # noqa: SIM905
 )
-IMAGE_SUFFIXES = frozenset([".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"])
+IMAGE_SUFFIXES = frozenset(
+    ".avif .bmp .heic .heif .jfif .jpe .jpeg .jpg .png .tif .tiff .webp".split()  # noqa: SIM905
+)
+
+# Suffixes that transport streams share with programs written in TypeScript.
+SHARED_SUFFIXES = frozenset((".ts", ".mts"))
+SYNC_BYTE = 0x47
+PACKET_SIZES = (188, 192, 204)  # plain, with the time codes of a Blu-ray or a camera, with error correction
+PACKETS_LOOKED_AT = 4
+
+
+def is_no_video(path: str | os.PathLike) -> bool:
+    """Whether a file that is named like a video is none for certain: a program in TypeScript.
+
+    One that is empty or cannot be read is a video that failed.
+    """
+    if os.path.splitext(path)[1].lower() not in SHARED_SUFFIXES:
+        return False
+    try:
+        with open(path, "rb") as file:
+            head = file.read(PACKETS_LOOKED_AT * 2 * max(PACKET_SIZES))
+    except OSError:
+        return False
+    return bool(head) and not _has_packets(head)
+
+
+def _has_packets(head: bytes) -> bool:
+    """Whether sync bytes stand at the distance of packets, from wherever the first one begins."""
+    return any(
+        all(head[start + packet * size] == SYNC_BYTE for packet in range(PACKETS_LOOKED_AT))
+        for size in PACKET_SIZES
+        for start in range(min(size, len(head) - (PACKETS_LOOKED_AT - 1) * size))
+    )

@@ -12,6 +12,7 @@ from transformers.image_utils import get_image_size_for_max_height_width as fit_
 from transformers.processing_utils import VideosKwargs
 from transformers.video_processing_utils import BaseVideoProcessor
 
+from .picture_reading import upright_rgb
 from .video_pixels import resize, shortest_edge_size
 from .video_reading import VideoFrames, read_frames
 from .video_source import is_video_source
@@ -170,9 +171,7 @@ def _as_tensor(video: Any) -> torch.Tensor:
     if isinstance(video, list | tuple):
         if not video:
             raise ValueError("a video given as a list of pictures needs at least one picture")
-        video = np.stack(
-            [np.asarray(p.convert("RGB")) if isinstance(p, Image.Image) else np.asarray(p) for p in video]
-        )
+        video = np.stack([np.asarray(upright_rgb(p)) if isinstance(p, Image.Image) else np.asarray(p) for p in video])
     if isinstance(video, np.ndarray):
         video = torch.from_numpy(np.ascontiguousarray(video))
     if not isinstance(video, torch.Tensor) or video.ndim != 4 or not len(video):

@@ -17,10 +17,11 @@ from .search.scoring import ScoreOptions
 from .search.searcher import Searcher, SearchHit
 from .sharing import hub as sharing
 from .statistics import statistics
-from .storage.filters import make_where
 from .storage.rows import VideoFile, make_rows
 from .storage.schema import Encoder, IndexSettings
 from .storage.table import VideoTable
+
+DEFAULT_SEGMENT_FRAMES = 12
 
 
 class VideoIndex:
@@ -58,6 +59,7 @@ class VideoIndex:
         dim: int | None = None,
         dtype: str = "float16",
         merge_above: float | None = None,
+        frames_per_second: float | str | None = 1.0,
         overwrite: bool = False,
         storage_options: dict | None = None,
         limits: SearchLimits | None = None,
@@ -71,6 +73,9 @@ class VideoIndex:
             dim: embedding dimension where there is no model.
             dtype: how frame embeddings are stored: "float16", "int8" (half the size) or "float32".
             merge_above: merge neighbouring frames whose cosine is above this; None keeps every frame.
+            frames_per_second: at which `add` reads a video that is longer than its model's frames last at that rate:
+                such a video is cut into segments where its content changes. Or `"keyframes"`: the frames that the
+                file can show without decoding others. None: every video is one segment, however long.
             overwrite: replace an index that is there.
             limits: how this process searches.
 
@@ -83,7 +88,13 @@ class VideoIndex:
         if not dim:
             raise VideoIndexError("an index without a model needs dim, the dimension of its embeddings")
         settings = IndexSettings(
-            dim=dim, dtype=dtype, merge_above=merge_above, model=_encoder(model), preprocessing=_encoder(processor)
+            dim=dim,
+            dtype=dtype,
+            merge_above=merge_above,
+            model=_encoder(model),
+            preprocessing=_encoder(processor),
+            frames_per_second=frames_per_second,
+            segment_frames=processor.video_processor.num_frames if processor is not None else DEFAULT_SEGMENT_FRAMES,
         )
         table = VideoTable.create(uri, settings, overwrite=overwrite, storage_options=storage_options)
         return cls(table, model, processor, limits)
@@ -163,23 +174,33 @@ class VideoIndex:
         *,
         frame_times=None,
         files: Sequence[VideoFile] | None = None,
+        segments: Sequence[tuple[float, float]] | None = None,
     ) -> None:
         """Adds videos whose embeddings are at hand, in one commit; an id that is there already is replaced.
 
         Args:
-            ids: B distinct strings.
+            ids: B strings, distinct where there are no `segments`.
             frame_embeds: `(B, F, D)` unit-norm frame embeddings, numpy or torch. F may differ between calls.
             frame_mask: `(B, F)` 1 for frames (or their weight in the average), 0 for padding; None: all are frames.
             metadata: B dictionaries. Plain values can be named in filters; `path` and `duration` fill the hits'
                 fields.
             frame_times: `(B, F)` seconds.
             files: B `VideoFile`s, what `add` knows of the files.
+            segments: B pairs of seconds, where in its video each row starts and ends, in the order of time; a video's
+                rows must all be in the same call. None: every row is a whole video.
 
         Raises:
             VideoIndexError: wrong shapes, NaN, duplicate ids. Nothing is added then.
         """
         rows = make_rows(
-            self.table.settings, ids, frame_embeds, frame_mask, frame_times=frame_times, files=files, metadata=metadata
+            self.table.settings,
+            ids,
+            frame_embeds,
+            frame_mask,
+            frame_times=frame_times,
+            files=files,
+            metadata=metadata,
+            segments=segments,
         )
         if rows.num_rows:
             self.table.write(rows)
@@ -263,13 +284,12 @@ class VideoIndex:
 
     def get(self, video_id: str, columns: Sequence[str]) -> dict | None:
         """Columns of one video's row (`stats()["columns"]` lists them), or None where there is no such video."""
-        rows = self.table.scan(columns, make_where({"id": check_ids([video_id])})).to_pylist()
+        rows = self.table.videos(columns, check_ids([video_id])).to_pylist()
         return rows[0] if rows else None
 
     def thumbnails(self, ids: Sequence[str]) -> dict[str, bytes]:
-        """JPEG thumbnails of the videos that have one, by id."""
-        ids = check_ids(ids, distinct=False)
-        rows = self.table.scan(["id", "thumbnail"], make_where({"id": ids})).to_pylist() if ids else []
+        """JPEG thumbnails of the videos that have one, by id; of a long video one from its beginning."""
+        rows = self.table.videos(["id", "thumbnail"], check_ids(ids, distinct=False)).to_pylist()
         return {row["id"]: row["thumbnail"] for row in rows if row["thumbnail"]}
 
     def prepare(self) -> None:

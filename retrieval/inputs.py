@@ -25,6 +25,11 @@ def check_ids(ids: Iterable[str], *, distinct: bool = True) -> list[str]:
     return list(seen)
 
 
+def as_unicode(text: str) -> str:
+    """A text with the sign for what cannot be shown in place of each half of a character, as browsers do."""
+    return text if is_unicode(text) else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 def is_unicode(text: str) -> bool:
     """Whether a text can be stored: a file name that is not UTF-8 comes with halves of characters."""
     return not any("\ud800" <= character <= "\udfff" for character in text)

@@ -4,15 +4,16 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from dmae.modeling.media_files import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from dmae.modeling.media_files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_no_video
 
 
 def names_media(text: str) -> bool:
-    """Whether a string is the path of an image or video rather than a text to search for: it ends like one, and is one
-    word or there. So a misspelt path is told instead of being searched for as words.
+    """Whether a string is the path of an image or video rather than a text to search for: it is a file that is there,
+    or one word that ends like one. So a misspelt path is told instead of being searched for as words.
     """
-    ends_so = Path(text).suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES
-    return ends_so and (len(text.split()) == 1 or os.path.isfile(os.path.expanduser(text)))
+    if os.path.isfile(os.path.expanduser(text)):
+        return True
+    return len(text.split()) == 1 and Path(text).suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES
 
 
 def find_videos(folder: Path) -> Iterator[Path]:
@@ -20,5 +21,8 @@ def find_videos(folder: Path) -> Iterator[Path]:
     for parent, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES:
-                yield Path(parent, name)
+            if name.startswith(".") or os.path.splitext(name)[1].lower() not in VIDEO_SUFFIXES:
+                continue
+            path = Path(parent, name)
+            if not is_no_video(path):
+                yield path

@@ -8,10 +8,11 @@ from .storage.table import VideoTable
 
 def statistics(table: VideoTable, limits: SearchLimits) -> dict:
     """Sizes, provenance and the way of searching; see `VideoIndex.stats`."""
-    count = table.count()
+    count = table.num_segments()
     return {
         "uri": table.uri,
-        "videos": count,
+        "videos": table.count(),
+        "segments": count,
         "bytes": table.nbytes,
         "version": table.version,
         "columns": table.columns,

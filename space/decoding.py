@@ -8,17 +8,15 @@ import warnings
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
-from dmae.modeling import VideoDecodeError, VideoFrames, read_frames
+from dmae.modeling import VideoDecodeError, VideoFrames, read_frames, read_picture
 
 PICTURE_SIZE = (480, 270)
 FRAME_SECONDS = 0.002  # a window this short holds the one frame that is on screen then
 EXTRA_MEMORY = 2 << 30  # bytes a worker may take beyond what it starts with
 MAX_IMAGE_PIXELS = 64_000_000
 LARGEST_QUERY = (1024, 1024)  # pixels; models read fewer, and a query is kept for as long as its visitor stays
-IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 
 
 class Decoder:
@@ -157,16 +155,7 @@ def _read_video(path: str, **options) -> VideoFrames:
 
 
 def _read_image(path: str) -> VideoFrames:
-    try:
-        with Image.open(path, formats=IMAGE_FORMATS) as image:
-            if image.width * image.height > MAX_IMAGE_PIXELS:
-                raise ValueError(f"the picture is {image.width} by {image.height} pixels: send a smaller one")
-            picture = image.convert("RGB")
-    except (OSError, SyntaxError) as error:  # Pillow's reasons are about its parser, not about the file
-        raise ValueError("this file cannot be read as an image") from error
-    picture.thumbnail(LARGEST_QUERY)
-    pixels = np.asarray(picture)
-    return VideoFrames(frames=pixels[None], timestamps=np.zeros(1), duration=0.0, fps=0.0)
+    return read_picture(path, max_pixels=MAX_IMAGE_PIXELS, fit=LARGEST_QUERY)
 
 
 def _picture(path: str, time: float) -> bytes:

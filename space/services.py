@@ -5,7 +5,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from dmae.modeling import IMAGE_SUFFIXES, VideoLimits
+from dmae.modeling import VideoLimits, is_picture
 
 from .decoding import Decoder
 from .following import Follower
@@ -55,7 +55,7 @@ class Services:
         if not file:
             raise UserError("Choose an image or a video first.")
         try:
-            if Path(file).suffix.lower() in IMAGE_SUFFIXES:
+            if is_picture(file):
                 frames = self.decoder.read_image(file)
             else:
                 limits = VideoLimits(max_duration=self.settings.max_seconds)

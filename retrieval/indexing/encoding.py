@@ -67,7 +67,7 @@ class Work:
 
 def plan_work(table: VideoTable, videos, options: AddOptions) -> Work:
     """Compares a corpus with what the table holds."""
-    known = table.scan(["id", "path", "content_hash", "file_size", "modified"]).to_pylist()
+    known = table.videos(["id", "path", "content_hash", "file_size", "modified"]).to_pylist()
     plan = make_plan(videos, known, options.source_options)
     failures = FailureLog(table)
     report = AddReport(unchanged=plan.unchanged, vanished=plan.vanished, failed=list(plan.missing))

@@ -54,7 +54,7 @@ class CandidateSource:
         loaded = self.resident is not None and (self.resident.frames is not None or not with_frames)
         if version == self._version and (loaded or not self._in_memory or not self._fits):
             return
-        count = self.table.count()
+        count = self.table.num_segments()
         self._in_memory = self.limits.narrows_in_memory(self.table, count)
         self._fits = count * self._frame_bytes() <= self.limits.memory_limit
         if not self._in_memory:

@@ -17,10 +17,11 @@ from torch.nn import functional as F
 
 from dmae.modeling.encoding import encode_texts, encode_videos
 from dmae.modeling.features import TextFeatures, VideoFeatures
-from dmae.modeling.media_files import IMAGE_SUFFIXES
+from dmae.modeling.picture_reading import is_picture, read_picture
 from dmae.modeling.video_reading import VideoFrames
 
 from ..errors import VideoIndexError
+from ..inputs import as_unicode
 from ..media import names_media
 from ..tensors import as_tensor
 from .scoring import EXAMPLE_OPTIONS, ScoreOptions
@@ -75,7 +76,7 @@ def encode_text_queries(model, processor, texts: Sequence[str]) -> list[EncodedQ
             raise VideoIndexError(f"the query must be a text, got {type(text).__name__}")
         if not text.strip():
             raise VideoIndexError("the query is empty: write what the video should show")
-    features = encode_texts(model, processor, texts)
+    features = encode_texts(model, processor, [as_unicode(text) for text in texts])
     return [EncodedQuery(features[n : n + 1], text) for n, text in enumerate(texts)]
 
 
@@ -132,27 +133,18 @@ def _as_video(example):
         path = Path(example).expanduser()
         if not path.is_file():
             raise VideoIndexError(f"no file {path}: give an existing image or video, or write a text")
-        if path.suffix.lower() not in IMAGE_SUFFIXES:
-            return str(path)
-        try:
-            with Image.open(path) as image:
-                return _one_frame(image)
-        except OSError as error:
-            raise VideoIndexError(f"{path} cannot be read as an image: {error}") from None
+        return read_picture(path) if is_picture(path) else str(path)
     if isinstance(example, Image.Image):
-        return _one_frame(example)
+        return read_picture(example)
     if isinstance(example, np.ndarray) and example.ndim != 4:
         if example.dtype != np.uint8 or example.ndim != 3 or example.shape[2] != 3:
             raise VideoIndexError(
                 f"an array as a query is an image, uint8 (H, W, 3), or a video, (F, H, W, 3), "
                 f"got {example.dtype} {example.shape}"
             )
-        return _one_frame(Image.fromarray(example))
-    if isinstance(example, (bytes, dict, VideoFrames, np.ndarray)) or hasattr(example, "read"):
+        return read_picture(Image.fromarray(example))
+    if isinstance(example, (bytes, dict)) or hasattr(example, "read"):
+        return read_picture(example) if is_picture(example) else example
+    if isinstance(example, (VideoFrames, np.ndarray)):
         return example
     raise VideoIndexError(f"a query is a text, an image or a video, got {type(example).__name__}")
-
-
-def _one_frame(image: Image.Image) -> VideoFrames:
-    frames = np.array(image.convert("RGB"))[None]
-    return VideoFrames(frames=frames, timestamps=np.zeros(1), duration=0.0, fps=None)

@@ -129,7 +129,7 @@ class ResidentIndex:
         return ["revision", "pooled", *(FRAME_COLUMNS if self.frames is not None else ())]
 
     def _load(self) -> None:
-        count = self._table.count()
+        count = self._table.num_segments()
         for array in (self._row_ids, self._revisions, self.pooled):
             array.reserve(count)
         for number, batch in enumerate(self._table.scan_batches(self._columns(), LOAD_BATCH)):

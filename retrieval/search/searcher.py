@@ -13,6 +13,7 @@ from ..storage.filters import make_where
 from ..storage.table import VideoTable
 from .candidates import CandidateSource
 from .limits import SearchLimits
+from .moments import Moment, rounded
 from .scoring import ScoreOptions
 from .stage_two import rank
 
@@ -25,12 +26,16 @@ class SearchHit:
 
     Attributes:
         id: the video's id. path: its file, None where the embeddings were added by hand.
-        score: the DMAE similarity of query and video, exactly the model's.
+        start, end: the span that matches, in seconds; None where unknown.
+        score: the DMAE similarity of the query and the segment of the video that fits best, exactly the model's. A
+            short video is one segment.
         best_time: time in seconds of the frame with the highest score, None where frame times are unknown.
-        frame_scores: `(F,)` one score a real frame: half the sentence's similarity to it, half that of its best word.
+        frame_scores: `(F,)` of the frames of the span's segments, one score per real frame: half the sentence's
+            similarity to it, half that of its best word.
         frame_times: `(F,)` seconds, empty where unknown.
         duration: seconds, None where unknown.
         metadata: the user's metadata.
+        moments: further spans of the same video, best first.
     """
 
     id: str
@@ -41,6 +46,9 @@ class SearchHit:
     frame_times: np.ndarray
     duration: float | None = None
     metadata: dict = field(default_factory=dict)
+    start: float | None = None
+    end: float | None = None
+    moments: tuple[Moment, ...] = ()
 
     def to_dict(self) -> dict:
         """The hit as JSON values."""
@@ -48,7 +56,10 @@ class SearchHit:
             "id": self.id,
             "path": self.path,
             "score": round(self.score, 6),
-            "best_time": None if self.best_time is None else round(self.best_time, 3),
+            "start": rounded(self.start),
+            "end": rounded(self.end),
+            "best_time": rounded(self.best_time),
+            "moments": [moment.to_dict() for moment in self.moments],
             "duration": self.duration,
             "frame_times": [round(float(t), 3) for t in self.frame_times],
             "frame_scores": [round(float(s), 6) for s in self.frame_scores],

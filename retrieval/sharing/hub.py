@@ -71,7 +71,7 @@ def _copy_clean(table: VideoTable, destination: Path) -> None:
     copy = VideoTable.create(destination, table.settings)
     names = table.columns
     for batch in table.scan_batches(names, 2048):
-        copy.write(_without_local_paths(batch.select(names)))
+        copy.append(_without_local_paths(batch.select(names)))
 
 
 def _without_local_paths(batch):
@@ -92,7 +92,7 @@ def shared_name(video_id: str) -> str:
 
 
 def _link_videos(table: VideoTable, destination: Path) -> None:
-    for row in table.scan(["id", "path"]).to_pylist():
+    for row in table.videos(["id", "path"]).to_pylist():
         source, target = row["path"], destination.parent / shared_name(row["id"])
         if not source or not os.path.isfile(source):
             raise VideoIndexError(f"video {row['id']!r} cannot be uploaded: no file {source}")

@@ -34,7 +34,7 @@ The index holds embeddings, frame times, thumbnails and metadata. It is opened r
 def write_card(table: VideoTable, folder: Path, repo_id: str, model_id: str) -> None:
     """Writes `README.md` into the folder that is about to be uploaded."""
     settings = table.settings
-    seconds = sum(duration or 0 for duration in table.scan(["duration"])["duration"].to_pylist())
+    seconds = sum(duration or 0 for duration in table.videos(["duration"])["duration"].to_pylist())
     data = DatasetCardData(tags=["video", "video-search", "text-video-retrieval", "lance"], task_categories=["other"])
     text = _BODY.format(
         count=table.count(),

@@ -4,13 +4,13 @@ import json
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 import numpy as np
 import pyarrow as pa
 
 from ..errors import VideoIndexError
-from .schema import BUILT_IN
+from .schema import IndexSettings
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*\Z")
 _TYPES = {bool: pa.bool_(), str: pa.string(), int: pa.float64(), float: pa.float64()}
@@ -26,7 +26,7 @@ class Metadata:
         paths, durations: the values of the keys `path` and `duration`, which fill the columns of those names.
     """
 
-    def __init__(self, ids: Sequence[str], metadata: Sequence[dict | None] | None):
+    def __init__(self, settings: IndexSettings, ids: Sequence[str], metadata: Sequence[dict | None] | None):
         rows = [None] * len(ids) if metadata is None else list(metadata)
         if len(rows) != len(ids):
             raise VideoIndexError(f"metadata has {len(rows)} entries for {len(ids)} ids: give one dictionary a video")
@@ -36,7 +36,10 @@ class Metadata:
         self.paths = [_expect(i, row, "path", str) for i, row in zip(ids, rows)]
         self.durations = [_expect(i, row, "duration", (int, float)) for i, row in zip(ids, rows)]
         names = dict.fromkeys(
-            key for row in rows for key, value in row.items() if key not in _FILLS and _is_plain(key, value)
+            key
+            for row in rows
+            for key, value in row.items()
+            if key not in _FILLS and _is_plain(key, value, settings.built_in)
         )
         self.columns = {name: _column(name, ids, [row.get(name) for row in rows]) for name in names}
 
@@ -56,10 +59,10 @@ def _to_json(i: str, row: dict) -> str:
         raise VideoIndexError(f"metadata of video {i!r} must be JSON: {error}") from None
 
 
-def _is_plain(key: str, value) -> bool:
+def _is_plain(key: str, value, built_in: Set[str]) -> bool:
     if not _NAME.match(key) or type(value) not in _TYPES:
         return False
-    if key in BUILT_IN:
+    if key in built_in:
         raise VideoIndexError(f"metadata key {key!r} is a column of the index itself: choose another name")
     return True
 

@@ -1,5 +1,6 @@
 """Embeddings to table rows: checks, quantisation, the nearest-frame table."""
 
+import math
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from ..tensors import as_tensor
 from .dot_products import quantise
 from .frame_merging import merge_frames
 from .metadata import Metadata
-from .schema import DTYPES, IndexSettings, table_schema
+from .schema import DTYPES, IndexSettings, segment_keys, table_schema, video_hash
 
 
 @dataclass(frozen=True)
@@ -40,24 +41,29 @@ def make_rows(
     frame_times=None,
     files: Sequence[VideoFile] | None = None,
     metadata: Sequence[dict | None] | None = None,
+    segments: Sequence[tuple[float, float]] | None = None,
+    first_number: int = 0,
 ) -> pa.Table:
     """Checked rows in the columns of `table_schema`, followed by one column for each plain metadata key.
 
     Args:
-        ids: B distinct non-empty strings.
+        ids: B non-empty strings: of videos, distinct unless there are `segments`.
         frame_embeds: `(B, F, D)` floats, unit norm.
         frame_mask: `(B, F)` non-negative weights, 0 for padding.
         frame_times: `(B, F)` seconds, or None.
         files, metadata: B entries each, or None.
+        segments: start and end of each row in its video, in seconds; the rows of a video in the order of time. None:
+            every row is a whole video.
+        first_number: of the first segment of each video, where its earlier ones are elsewhere.
 
     Raises:
         VideoIndexError: naming the first video at fault.
     """
-    ids = check_ids(ids)
+    ids = check_ids(ids) if segments is None else _check_segments(settings, ids, segments)
     embeds, weights = _check_embeddings(settings, ids, frame_embeds, frame_mask)
     times = _check_times(frame_times, weights)
     files = [VideoFile()] * len(ids) if files is None else list(files)
-    user = Metadata(ids, metadata)
+    user = Metadata(settings, ids, metadata)
     if settings.merge_above is None:
         attention = nearest_frames(embeds, weights)
     else:
@@ -73,11 +79,49 @@ def make_rows(
         "duration": [known if file.duration is None else file.duration for file, known in zip(files, user.durations)],
         "metadata": user.json,
     }
+    columns |= _segment_columns(ids, segments, columns["duration"], first_number)
     schema = table_schema(settings)
     table = pa.table([pa.array(columns[f.name], f.type) for f in schema], schema=schema)
     for name, values in user.columns.items():
         table = table.append_column(name, values)
     return table
+
+
+def _check_segments(settings: IndexSettings, ids: Sequence[str], segments) -> list[str]:
+    check_ids(ids, distinct=False)
+    if settings.format == 1:
+        raise VideoIndexError(
+            "this index holds whole videos (format 1): `dmae migrate` makes one of segments out of it"
+        )
+    if len(segments) != len(ids):
+        raise VideoIndexError(
+            f"segments has {len(segments)} entries for {len(ids)} ids: give a start and end for each"
+        )
+    last: dict[str, float] = {}
+    for i, (start, end) in zip(ids, segments):
+        if not last.get(i, -math.inf) <= start <= end < math.inf:
+            raise VideoIndexError(
+                f"a segment of video {i!r} from {start} to {end} s must not end before it starts, nor start "
+                f"before the one before it"
+            )
+        last[i] = start
+    return list(ids)
+
+
+def _segment_columns(ids: list[str], segments, durations: Sequence[float | None], first: int) -> dict[str, list]:
+    counts: dict[str, int] = {}
+    numbers = []
+    for i in ids:
+        numbers.append(counts.get(i, first))
+        counts[i] = numbers[-1] + 1
+    spans = segments if segments is not None else [(0.0, duration) for duration in durations]
+    return {
+        "segment_key": segment_keys(ids, numbers),
+        "video_hash": [video_hash(i) for i in ids],
+        "segment_number": numbers,
+        "segment_start": [start for start, _ in spans],
+        "segment_end": [end for _, end in spans],
+    }
 
 
 def _check_embeddings(settings, ids, frame_embeds, frame_mask):

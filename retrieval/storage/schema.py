@@ -1,6 +1,9 @@
 """What a row of the index is, and what the index remembers about how it was made."""
 
+import hashlib
 import json
+import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
 import pyarrow as pa
@@ -8,8 +11,10 @@ import pyarrow as pa
 from ..errors import VideoIndexError
 
 TABLE_NAME = "videos"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1: a row per video; 2: a row per segment of a video
 _SETTINGS_KEY = b"dmae.index"
+KEYFRAMES = "keyframes"
+MAX_RATE = 60
 
 # Makes two writers that insert the same new key conflict, so that one of them retries and updates instead.
 PRIMARY_KEY = {"lance-schema:unenforced-primary-key:position": "1"}
@@ -39,6 +44,9 @@ class IndexSettings:
             are).
         model: the model that made the embeddings.
         preprocessing: the video processor that fed it.
+        frames_per_second: at which a video longer than one segment is read, a number or "keyframes"; None: every video
+            is one segment, of the frames that its processor samples.
+        segment_frames: the most frames in a segment of such a video.
         format: version of this layout.
     """
 
@@ -47,6 +55,8 @@ class IndexSettings:
     merge_above: float | None = None
     model: Encoder = field(default_factory=Encoder)
     preprocessing: Encoder = field(default_factory=Encoder)
+    frames_per_second: float | str | None = None
+    segment_frames: int | None = None
     format: int = FORMAT_VERSION
 
     def __post_init__(self):
@@ -56,13 +66,50 @@ class IndexSettings:
             raise VideoIndexError(f"dim must be a whole number, at least 1, got {self.dim}")
         if self.merge_above is not None and not 0 < self.merge_above <= 1:
             raise VideoIndexError(f"merge_above must be a cosine in (0, 1], got {self.merge_above}")
+        rate = self.frames_per_second
+        if rate is not None and rate != KEYFRAMES and not (_is_number(rate) and 0 < rate <= MAX_RATE):
+            raise VideoIndexError(
+                f"frames_per_second must be above 0 and at most {MAX_RATE}, {KEYFRAMES!r} or None, got {rate!r}"
+            )
+        if rate is not None and not (isinstance(self.segment_frames, int) and self.segment_frames >= 1):
+            raise VideoIndexError(f"segment_frames must be a whole number, at least 1, got {self.segment_frames}")
+
+    @property
+    def longest_segment(self) -> float:
+        """Seconds up to which a video is one segment."""
+        if self.frames_per_second is None or self.segment_frames is None:
+            return math.inf
+        return self.segment_frames / (1.0 if isinstance(self.frames_per_second, str) else self.frames_per_second)
+
+    @property
+    def key(self) -> str:
+        """The column that tells rows apart."""
+        return "id" if self.format == 1 else "segment_key"
+
+    @property
+    def built_in(self) -> frozenset[str]:
+        """The index's own columns."""
+        return frozenset(table_schema(self).names)
 
 
 def table_schema(settings: IndexSettings) -> pa.Schema:
-    """The Arrow schema of an index's table. Lists hold one entry a real frame: padding is not stored."""
+    """The Arrow schema of an index's table. Lists hold one entry per real frame: padding is not stored.
+
+    What is known of a video stands in each of its segments' rows, so that a filter reads one table.
+    """
     floats = pa.list_(pa.float32())
+    identity = [pa.field("id", pa.string(), nullable=False, metadata=PRIMARY_KEY)]
+    if settings.format > 1:
+        identity = [
+            pa.field("segment_key", pa.string(), nullable=False, metadata=PRIMARY_KEY),
+            pa.field("id", pa.string(), nullable=False),  # of the video
+            pa.field("video_hash", pa.int64(), nullable=False),  # of the id, to group by
+            pa.field("segment_number", pa.int32(), nullable=False),  # from 0, in the order of time
+            pa.field("segment_start", pa.float64()),  # s
+            pa.field("segment_end", pa.float64()),  # s
+        ]
     fields = [
-        pa.field("id", pa.string(), nullable=False, metadata=PRIMARY_KEY),
+        *identity,
         pa.field("revision", pa.int64()),  # random at each write of the row, so that a reader sees what changed
         pa.field("path", pa.string()),
         pa.field("content_hash", pa.string()),
@@ -79,11 +126,27 @@ def table_schema(settings: IndexSettings) -> pa.Schema:
         pa.field("thumbnail", pa.binary()),  # JPEG
         pa.field("metadata", pa.string()),  # JSON object, as the user gave it
     ]
-    return pa.schema(fields, metadata={_SETTINGS_KEY: json.dumps(asdict(settings)).encode()})
+    stored = asdict(settings)
+    if settings.format == 1:  # as older versions read it
+        stored = {name: value for name, value in stored.items() if name not in ("frames_per_second", "segment_frames")}
+    return pa.schema(fields, metadata={_SETTINGS_KEY: json.dumps(stored).encode()})
 
 
-BUILT_IN = frozenset(table_schema(IndexSettings(1)).names)
-FILTERABLE = ("id", "path", "duration")  # of the built-in columns, those that say something to a user
+# Of the built-in columns, those that say something to a user.
+FILTERABLE = ("id", "path", "duration", "segment_start", "segment_end")
+
+
+def segment_keys(ids: Sequence[str], numbers: Sequence[int]) -> list[str]:
+    """What tells the rows of segments apart."""
+    return [f"{number}:{i}" for i, number in zip(ids, numbers)]
+
+
+def video_hash(video_id: str) -> int:
+    return int.from_bytes(hashlib.blake2b(video_id.encode(), digest_size=8).digest(), "big", signed=True)
+
+
+def _is_number(value) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def read_settings(schema: pa.Schema, uri: str) -> IndexSettings:

@@ -3,8 +3,9 @@
 import os
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
+from itertools import chain
 
 import lancedb
 import numpy as np
@@ -13,16 +14,20 @@ from lancedb.index import HnswSq
 
 from ..errors import VideoIndexError, storage_errors
 from .filters import as_expression, quote
-from .schema import BUILT_IN, FILTERABLE, TABLE_NAME, IndexSettings, read_settings, table_schema
+from .schema import FILTERABLE, TABLE_NAME, IndexSettings, read_settings, table_schema
 
 WRITE_ATTEMPTS = 20
 REMOTE_REFRESH = timedelta(seconds=5)  # how stale a reader of object storage may be; a local one never is
-DELETE_BATCH = 1000
+MIGRATE_ROWS = 512  # converted at a time
+DELETE_BATCH = 1000  # ids named in one filter
 SMALL_FRAGMENTS = 32  # more of these and a compaction pays
 
 
 class VideoTable:
-    """One table, a row a video. Every read sees the latest version; every write is one commit."""
+    """One table with a row per segment of a video; a video that fits into one segment is one row.
+
+    Every read sees the latest version. Every write is one commit and of whole videos.
+    """
 
     def __init__(
         self,
@@ -48,7 +53,7 @@ class VideoTable:
             versions = os.path.join(uri, f"{TABLE_NAME}.lance", "_versions")
             return os.path.isdir(versions) and bool(os.listdir(versions))  # empty where its creator was killed
         with storage_errors(uri, "connecting"):
-            return TABLE_NAME in _connect(uri, storage_options).list_tables(limit=10_000).tables
+            return TABLE_NAME in table_names(_connect(uri, storage_options))
 
     @classmethod
     def create(cls, uri, settings: IndexSettings, *, overwrite: bool = False, storage_options: dict | None = None):
@@ -66,7 +71,7 @@ class VideoTable:
                 TABLE_NAME,
                 schema=table_schema(settings),
                 mode="overwrite" if overwrite else "create",
-                storage_options={**(storage_options or {}), "new_table_enable_stable_row_ids": "true"},
+                storage_options=_with_stable_row_ids(storage_options),
             )
         return cls(uri, database, table, settings, storage_options=storage_options)
 
@@ -94,41 +99,125 @@ class VideoTable:
     def nbytes(self) -> int:
         return self._table.stats()["total_bytes"]
 
-    def count(self, where: str | None = None) -> int:
+    def count(self) -> int:
+        """How many videos there are."""
+        return self.num_segments(self._one_per_video)
+
+    def num_segments(self, where: str | None = None) -> int:
+        """How many rows there are, or are kept by a filter."""
         with self._reading(where):
             return self._table.count_rows(None if where is None else as_expression(where))
 
     def write(self, rows: pa.Table) -> None:
-        """Inserts rows, replacing those whose id is there, in one commit; retries when another writer was first."""
+        """Inserts whole videos in place of those with their ids, in one commit; retries when another writer was first.
+
+        Args:
+            rows: all segments of each video among them.
+        """
+        ids = dict.fromkeys(rows["id"].to_pylist())
+        self.write_batches(list(ids), lambda: iter([rows]))
+
+    def write_batches(self, ids: Sequence[str], batches: Callable[[], Iterator[pa.Table]]) -> None:
+        """As `write`, for more rows than memory should hold.
+
+        Args:
+            ids: of all the videos. batches: makes the rows, again at each attempt; the columns of all are the same.
+        """
         self.check_writable()
 
         def merge():
-            merge_insert = self._table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
-            merge_insert.execute(self._match_columns(rows))
+            iterator = batches()
+            first = self._match_columns(next(iterator))
+            tables = chain([first], map(self._match_columns, iterator))
+            parts = (batch for table in tables for batch in table.to_batches())
+            merge = self._table.merge_insert(self.settings.key).when_matched_update_all().when_not_matched_insert_all()
+            if self.settings.format > 1:  # segments that the videos had and have no more
+                merge = merge.when_not_matched_by_source_delete(_is_one_of(ids))
+            merge.execute(pa.RecordBatchReader.from_batches(first.schema, parts))
 
         with storage_errors(self.uri, "writing"):
             retry_on_conflict(self._table, merge)
 
-    def update(self, rows: Sequence[dict]) -> None:
-        """Changes some columns of rows, which are found by `id`, in one commit; an id that is not there is ignored."""
+    def append(self, rows: pa.Table) -> None:
+        """Adds rows of which none is there, to a table that nobody else writes."""
         self.check_writable()
-        schema = pa.schema([field for field in self._table.schema if field.name in rows[0]])
+        with storage_errors(self.uri, "writing"):
+            self._table.add(self._match_columns(rows))
+
+    def update(self, rows: Sequence[dict]) -> None:
+        """Changes some columns of videos, which are found by `id`, in one commit; those not there are ignored."""
+        self.check_writable()
+        key = self.settings.key
+        if key != "id":
+            changes = {row["id"]: row for row in rows}
+            found = (self.scan([key, "id"], _is_one_of(part)).to_pylist() for part in _parts(list(changes)))
+            rows = [{**changes[row["id"]], key: row[key]} for row in chain.from_iterable(found)]
+        if not rows:
+            return
+        schema = pa.schema([field for field in self._table.schema if field.name in rows[0] and field.name != "id"])
+        if key == "id":
+            schema = schema.insert(0, self._table.schema.field("id"))
         table = pa.Table.from_pylist(list(rows), schema=schema)
         with storage_errors(self.uri, "writing"):
             retry_on_conflict(
-                self._table, lambda: self._table.merge_insert("id").when_matched_update_all().execute(table)
+                self._table, lambda: self._table.merge_insert(key).when_matched_update_all().execute(table)
             )
 
     def delete(self, ids: Sequence[str]) -> int:
-        """Deletes rows by id and returns how many were there."""
+        """Deletes videos by id and returns how many were there."""
         self.check_writable()
         deleted = 0
         with storage_errors(self.uri, "deleting"):
-            for start in range(0, len(ids), DELETE_BATCH):
-                listed = ", ".join(quote(i) for i in ids[start : start + DELETE_BATCH])
-                done = retry_on_conflict(self._table, lambda listed=listed: self._table.delete(f"id IN ({listed})"))
-                deleted += done.num_deleted_rows
+            for part in _parts(ids):
+                deleted += retry_on_conflict(self._table, lambda part=part: self._delete(part))
         return deleted
+
+    def migrate(self, settings: IndexSettings, convert: Callable[[pa.Table], pa.Table]) -> None:
+        """Replaces all rows by what `convert` makes of them, in one commit: a process that is killed leaves the table
+        as it was. What another process writes meanwhile is converted too.
+
+        Args:
+            settings: of the new rows. convert: a few rows to rows of the columns of `table_schema(settings)` and the
+                user's own.
+        """
+        self.check_writable()
+        with storage_errors(self.uri, "migrating"):
+            for _ in range(WRITE_ATTEMPTS):
+                self._table.checkout_latest()
+                before = self._table.version
+                schema = convert(self._table.schema.empty_table()).schema
+                rows = batches_of(self._table, self._table.schema.names, MIGRATE_ROWS)
+                parts = (part for batch in rows for part in convert(pa.Table.from_batches([batch])).to_batches())
+                self._table = self.database.create_table(
+                    TABLE_NAME,
+                    data=pa.RecordBatchReader.from_batches(schema, parts),
+                    mode="overwrite",
+                    storage_options=_with_stable_row_ids(self.storage_options),
+                )
+                self.settings = settings
+                if self._table.version == before + 1:
+                    return
+                # Somebody else wrote while the rows were read: back to what they made, and once more.
+                self._table.restore(self._table.version - 1)
+        raise VideoIndexError(f"the index at {self.uri} is being written all the time: migrate it when it is not")
+
+    def _delete(self, ids: Sequence[str]) -> int:
+        where = _is_one_of(ids)
+        videos = self._table.count_rows(f"{where} AND {self._one_per_video}" if self._one_per_video else where)
+        self._table.delete(where)
+        return videos
+
+    def videos(self, columns: Sequence[str], ids: Sequence[str] | None = None) -> pa.Table:
+        """The columns, and the `_rowid`, of the first segment of every video, or of those with these ids."""
+        if ids is None:
+            return self.scan(columns, self._one_per_video)
+        where = _is_one_of(ids) if ids else "false"
+        return self.scan(columns, f"{where} AND {self._one_per_video}" if self._one_per_video else where)
+
+    @property
+    def _one_per_video(self) -> str | None:
+        """A filter that keeps one row of each video."""
+        return "segment_number = 0" if self.settings.format > 1 else None
 
     def scan(self, columns: Sequence[str], where: str | None = None) -> pa.Table:
         """The columns and `_rowid` of every row, or of those that `where` keeps."""
@@ -193,7 +282,7 @@ class VideoTable:
     def maintain(self, vector_index_above: int) -> None:
         """Compacts as far as it pays, and builds the vector index where there are more rows than that and none yet."""
         self.compact()
-        if self.count() > vector_index_above and not self.has_vector_index():
+        if self.num_segments() > vector_index_above and not self.has_vector_index():
             self.build_vector_index()
 
     def _query(self, columns, where):
@@ -204,7 +293,9 @@ class VideoTable:
         """The context of a read; where there is a filter, the filter is nearly always what fails."""
         if where is None:
             return storage_errors(self.uri, "reading")
-        names = [name for name in self.columns if name in FILTERABLE or name not in BUILT_IN]
+        mine = self.settings.built_in
+        names = [name for name in self.columns if name in FILTERABLE or name not in mine]
+        names.sort(key=lambda name: name.startswith("segment_"))  # the familiar ones first
         return storage_errors(self.uri, f"the filter {where!r}", f"; a filter may name {', '.join(names)}")
 
     def check_writable(self) -> None:
@@ -230,6 +321,28 @@ class VideoTable:
                     f"metadata {field.name!r} is {field.type} in this index, got {found}: use one type"
                 )
         return pa.table(columns, schema=self._table.schema)
+
+
+def table_names(database) -> list[str]:
+    return database.list_tables(limit=10_000).tables
+
+
+def batches_of(table, columns: Sequence[str], size: int, where: str | None = None) -> Iterator[pa.RecordBatch]:
+    """The columns of a LanceDB table's rows, at most `size` rows at a time."""
+    query = table.search().select(list(columns))
+    yield from (query if where is None else query.where(where)).to_batches(size)
+
+
+def _parts(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (ids[start : start + DELETE_BATCH] for start in range(0, len(ids), DELETE_BATCH))
+
+
+def _is_one_of(ids: Sequence[str]) -> str:
+    return f"id IN ({', '.join(map(quote, ids))})"
+
+
+def _with_stable_row_ids(storage_options: dict | None) -> dict:
+    return {**(storage_options or {}), "new_table_enable_stable_row_ids": "true"}
 
 
 def retry_on_conflict(table, write):

@@ -41,6 +41,10 @@ def text_features(model, processor, texts):
         return model.get_text_features(inputs["input_ids"], inputs["attention_mask"], inputs["word_weights"])
 
 
+def batch_of(processor):
+    return processor(text=SENTENCES, videos=random_videos(len(SENTENCES)), return_tensors="pt")
+
+
 @every_type
 def test_embeddings_are_the_encoders_own(checkpoint):
     reference, folder = checkpoint
@@ -99,19 +103,86 @@ def test_pictures_are_prepared_as_the_checkpoint_says(checkpoint):
 
 @every_type
 def test_a_saved_model_brings_its_encoder_and_preprocessing(checkpoint, tmp_path):
-    model, processor = load_pretrained(
-        checkpoint[1], num_frames=4, temporal_layers=1 if "clip" in str(checkpoint[1]) else 0
-    )
+    model, processor = load_pretrained(checkpoint[1], num_frames=4, temporal_layers=1)
     model.save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)
     assert json.loads((tmp_path / "config.json").read_text())["encoder"] == model.config.encoder
     again, same_processor = load_pretrained(tmp_path)
     assert same_processor.video_processor.to_dict() == processor.video_processor.to_dict()
-    inputs = processor(text=SENTENCES, videos=random_videos(6), return_tensors="pt")
-    again_inputs = same_processor(text=SENTENCES, videos=random_videos(6), return_tensors="pt")
-    assert all(again_inputs[name].equal(inputs[name]) for name in processor.model_input_names)
+    inputs = batch_of(processor)
+    assert all(batch_of(same_processor)[name].equal(inputs[name]) for name in processor.model_input_names)
     with torch.no_grad():
         assert again(**inputs).logits_per_text.equal(model(**inputs).logits_per_text)
+
+
+@every_type
+def test_every_weight_learns_with_and_without_checkpointed_activations(checkpoint):
+    model, processor = load_pretrained(checkpoint[1], num_frames=4, temporal_layers=1)
+    model.frame_predictor.requires_grad_(False)
+    inputs, gradients = batch_of(processor), []
+    for _ in range(2):
+        model.train().zero_grad()
+        torch.manual_seed(0)  # of dropout, which some text towers have
+        loss = model(**inputs, return_loss=True).loss
+        loss.backward()
+        gradients.append({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
+        model.activation_checkpointing_enable()
+    unused = {name for name, p in model.named_parameters() if p.requires_grad} - gradients[0].keys()
+    assert not unused
+    assert all(gradient.isfinite().all() for gradient in gradients[0].values())
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient, msg=name)
+
+
+@every_type
+def test_half_precision_keeps_logits_in_float32(checkpoint):
+    model, processor = load_pretrained(checkpoint[1], num_frames=4, temporal_layers=1)
+    inputs = batch_of(processor)
+    with torch.no_grad():
+        exact = model(**inputs).logits_per_text
+        with torch.autocast("cpu", torch.bfloat16):
+            under_autocast = model(**inputs).logits_per_text
+        half, _ = load_pretrained(checkpoint[1], num_frames=4, dtype=torch.bfloat16)
+        assert half.dtype == torch.bfloat16
+        rounded = half(**inputs).logits_per_text
+    assert under_autocast.dtype == rounded.dtype == torch.float32
+    torch.testing.assert_close(under_autocast, exact, atol=4.0, rtol=0)  # of 100
+    assert rounded.isfinite().all()
+
+
+@every_type
+def test_a_frame_transformer_starts_from_text_blocks_where_these_fit(checkpoint):
+    reference, folder = checkpoint
+    model = DmaeModel.from_dual_encoder(folder, temporal_layers=2, num_frames=4)
+    blocks = model.frame_transformer.encoder.layers
+    assert blocks[0].self_attn.q_proj.weight.shape == (32, 32)
+    theirs = getattr(reference.text_model, "encoder", None)
+    copied = hasattr(theirs, "layers")  # BERT's and RoBERTa's blocks have other parts
+    assert copied == (model.config.encoder not in ("altclip", "chinese_clip"))
+    if copied:
+        assert blocks[1].mlp.fc1.weight.equal(theirs.layers[1].mlp.fc1.weight)
+    deeper = {"temporal_layers": 3, "num_frames": 4}
+    if model.config.encoder == "clip":
+        with pytest.raises(ValueError, match="ask for fewer layers"):
+            DmaeModel.from_dual_encoder(folder, **deeper)
+    else:
+        fresh = DmaeModel.from_dual_encoder(folder, **deeper).frame_transformer.encoder.layers[0]
+        assert fresh.mlp.fc1.weight.std().item() == pytest.approx((2 * 32) ** -0.5, rel=0.15)
+
+
+@pytest.mark.parametrize("checkpoint", ["clip", "siglip2"], indirect=True)  # the rest are slow and built alike
+def test_the_towers_compile_without_a_break(checkpoint):
+    model, processor = load_pretrained(checkpoint[1], num_frames=4, tpm_predictor=None)
+    inputs = batch_of(processor)
+    arguments = (inputs["input_ids"], inputs["attention_mask"], inputs["word_weights"])
+    with torch.no_grad():
+        for method, given in (
+            (model.get_text_features, arguments),
+            (model.get_video_features, (inputs["pixel_values_videos"],)),
+        ):
+            found = torch.compile(method, backend="eager", fullgraph=True)(*given)
+            torch.testing.assert_close(found[0], method(*given)[0])
+    torch.compiler.reset()
 
 
 def test_a_clip_with_other_values_than_openais_keeps_them(tmp_path):

@@ -81,7 +81,17 @@ def caption_tuple(value, where: str) -> tuple[str, ...]:
     captions = [value] if isinstance(value, str) else value
     if not isinstance(captions, Iterable) or not all(isinstance(caption, str) for caption in captions):
         raise CorpusError(f"{where}: captions must be a text or a list of texts, not {value!r:.80}")
-    return tuple(caption.strip() for caption in captions if caption.strip())
+    return tuple(_encodable(caption, where).strip() for caption in captions if caption.strip())
+
+
+def _encodable(text: str, where: str) -> str:
+    """The text, which no tokenizer would take with half a character (a surrogate without its pair) in it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = text[error.start : error.end].encode("ascii", "backslashreplace").decode()
+        raise CorpusError(f"{where}: {text!r:.80} holds half a character, {half}: write it anew as UTF-8") from None
+    return text
 
 
 def merge_rows(samples: Iterable[VideoSample]) -> list[VideoSample]:
@@ -134,7 +144,9 @@ def _seconds(row: Mapping, column: str, where: str) -> float | None:
 def _hard_negatives(row: Mapping, where: str) -> tuple[HardNegative, ...]:
     try:
         return tuple(
-            HardNegative(str(item["kind"]), str(item["positive"]), str(item["caption"]))
+            HardNegative(
+                str(item["kind"]), _encodable(str(item["positive"]), where), _encodable(str(item["caption"]), where)
+            )
             for item in row.get("hard_negatives") or ()
         )
     except (TypeError, KeyError):

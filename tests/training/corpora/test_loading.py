@@ -64,6 +64,16 @@ def test_folder_with_captions(folder):
     ]
 
 
+@pytest.mark.parametrize("column", ["captions", "hard_negatives"])
+def test_half_a_character_is_refused_with_its_row(folder, column):
+    bad = {"captions": ["a dog \ud83d runs"]}
+    if column == "hard_negatives":
+        bad = {"captions": ["a dog"], column: [{"kind": "x", "positive": "a dog", "caption": "a \ude00 dog"}]}
+    write_jsonl(folder / "captions.jsonl", [{"video": "a.mp4", "caption": "fine 😀"}, {"video": "b.mkv", **bad}])
+    with pytest.raises(CorpusError, match=r"captions\.jsonl, row 2: .*half a character, \\ud(83d|e00)"):
+        load_samples(str(folder), "test")
+
+
 def test_split_folders_and_hard_negatives(tmp_path):
     negative = {"kind": "colour", "positive": "a red cube", "caption": "a blue cube"}
     for split in ("train", "test"):
