@@ -23,6 +23,8 @@ class DmaeConfig(PreTrainedConfig):
         mean_pooling (`bool`, defaults to `False`): each frame stands for the mean of all, which without the two
             attentions leaves CLIP4Clip's score of sentence and mean frame, the baseline of the paper's ablation.
         learned_token_weights (`bool`, defaults to `False`): softmax weights from a linear layer a modality [DMAE 4].
+        token_shift (`bool`, defaults to `False`): exchange channels of patch tokens between neighbouring frames in the
+            last two layers of the vision tower, as TS2-Net does; for towers with a class token.
         temporal_layers (`int`, defaults to 0): layers of the frame transformer; `from_dual_encoder` initialises them
             from the first layers of the text tower where these fit.
         loss (`str`, defaults to `"negnce"`): `"negnce"` or `"infonce"` [Losses].
@@ -55,6 +57,7 @@ class DmaeConfig(PreTrainedConfig):
     neighbor_weight: float = 0.5
     mean_pooling: bool = False
     learned_token_weights: bool = False
+    token_shift: bool = False
     temporal_layers: int = 0
     loss: str = "negnce"
     negative_margin: float = 0.0
@@ -100,6 +103,11 @@ class DmaeConfig(PreTrainedConfig):
                 raise ValueError(f"DmaeConfig.{name} must be positive, got {getattr(self, name)!r}")
         if not 0 <= self.tpm_threshold <= 1:
             raise ValueError(f"DmaeConfig.tpm_threshold must lie in [0, 1], got {self.tpm_threshold}")
+        if self.token_shift and not ENCODERS[self.encoder].class_token:
+            raise ValueError(
+                f"DmaeConfig.token_shift needs a vision tower with a class token, which {self.encoder!r} has not: "
+                "set token_shift=False"
+            )
         positions = text_positions(ENCODERS[self.encoder], self.text_config)
         if self.max_words > positions:
             raise ValueError(f"DmaeConfig.max_words is {self.max_words}, but the text tower has {positions} positions")

@@ -27,6 +27,7 @@ class Encoder:
         projected: bias-free linear layers follow both towers; without them the towers end in heads of their own.
         fixed_length: every text is padded to all positions, and attention sees the padding.
         lower_case: texts were in lower case.
+        class_token: the vision tower's first token stands for the picture, the others for its patches.
         patches: the vision tower takes pictures cut into patches.
         squashed: pictures are resized to a square whatever their shape, rather than cropped to one.
         image_mean, image_std, resample: of pictures, where a checkpoint does not say.
@@ -40,6 +41,7 @@ class Encoder:
     projected: bool = True
     fixed_length: bool = False
     lower_case: bool = False
+    class_token: bool = True
     patches: bool = False
     squashed: bool = False
     image_mean: tuple[float, ...] = tuple(OPENAI_CLIP_MEAN)
@@ -52,6 +54,7 @@ _SIGLIP: dict[str, Any] = {
     "projected": False,
     "fixed_length": True,
     "lower_case": True,
+    "class_token": False,
     "squashed": True,
     "image_mean": (0.5, 0.5, 0.5),
     "image_std": (0.5, 0.5, 0.5),
@@ -143,10 +146,10 @@ def text_states(
     return words[:, 0] if encoder.first_is_sentence else output.pooler_output, words
 
 
-def picture_states(encoder: Encoder, tower: nn.Module, pixels: torch.Tensor) -> torch.Tensor:
-    """States `(N, W)` of pictures `(N, 3, H, W)`, before any projection."""
+def picture_states(encoder: Encoder, tower: nn.Module, pixels: torch.Tensor, **options) -> torch.Tensor:
+    """States `(N, W)` of pictures `(N, 3, H, W)`, before any projection. options: for the tower's layers."""
     if not encoder.patches:
-        return tower(pixel_values=pixels).pooler_output
+        return tower(pixel_values=pixels, **options).pooler_output
     size = tower.config.patch_size
     rows, columns = pixels.shape[2] // size, pixels.shape[3] // size
     cut = pixels.unflatten(3, (columns, size)).unflatten(2, (rows, size))  # (N, 3, rows, size, columns, size)

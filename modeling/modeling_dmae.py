@@ -30,6 +30,7 @@ from .logit_scale import CappedScale
 from .losses import info_nce_loss, negnce_loss
 from .similarity import dmae_similarity
 from .token_masking import ATTENTION_PREDICTORS, TokenWeightPredictor, partial_order_loss
+from .token_shift import add_token_shift, frame_neighbours
 
 HUB_OPTIONS = ("revision", "token", "cache_dir", "local_files_only", "force_download", "subfolder")
 TOWERS = ("text_model.", "vision_model.", "text_projection.", "visual_projection.")
@@ -120,6 +121,8 @@ class DmaeModel(DmaePreTrainedModel):
         towers = (self.encoder_type, config.text_config, config.vision_config)
         self.text_model, self.vision_model = build_towers(*towers)
         self.text_projection, self.visual_projection = build_projections(*towers, dim)
+        if config.token_shift:
+            add_token_shift(self.vision_model)
         if config.temporal_layers:
             self.frame_transformer = FrameTransformer(config)
         if config.learned_token_weights:
@@ -274,7 +277,8 @@ class DmaeModel(DmaePreTrainedModel):
                 f"{num_frames} frames"
             )
         pixels = pixel_values_videos.flatten(0, 1).to(self.vision_model.dtype)
-        frames = self.visual_projection(picture_states(self.encoder_type, self.vision_model, pixels))
+        options = {"neighbours": frame_neighbours(frame_mask)} if self.config.token_shift else {}
+        frames = self.visual_projection(picture_states(self.encoder_type, self.vision_model, pixels, **options))
         frames = frames.unflatten(0, (batch, num_frames))
         if self.config.temporal_layers:
             frames = self.frame_transformer(frames, frame_mask)

@@ -12,6 +12,7 @@ class CacheSettings:
         candidates: frames kept of each segment, evenly spread, to draw one from at random; odd, so that one of them
             is the segment's middle. 1 with `sampling="per_second"`.
         size: side of the square frames, in pixels: the shortest edge is resized to it and the middle cropped.
+        squashed: the whole picture is resized to the square instead, whatever its shape, as SigLIP's are.
         sampling: `"midpoints"` or `"per_second"`, as `read_frames` has it.
     """
 
@@ -19,6 +20,7 @@ class CacheSettings:
     candidates: int = 3
     size: int = 224
     sampling: str = "midpoints"
+    squashed: bool = False
 
     def __post_init__(self):
         if self.num_frames < 1 or self.size < 1 or self.candidates < 1 or self.candidates % 2 == 0:

@@ -75,11 +75,13 @@ def write_frame_cache(
 
 
 def _video_processor(settings: CacheSettings) -> DmaeVideoProcessor:
+    square = {"height": settings.size, "width": settings.size}
     return DmaeVideoProcessor(
         num_frames=settings.num_frames * settings.candidates,
         sampling=settings.sampling,
-        size={"shortest_edge": settings.size},
-        crop_size={"height": settings.size, "width": settings.size},
+        size=square if settings.squashed else {"shortest_edge": settings.size},
+        do_center_crop=not settings.squashed,
+        crop_size=square,
     )
 
 

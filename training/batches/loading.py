@@ -101,9 +101,11 @@ def make_frames(samples: list, video_processor: DmaeVideoProcessor, config: Trai
     if config.cache_frames == "memory":
         return FrameMemory(samples, video_processor, config.num_workers, progress)
     frames = CachedFrames(config.cache_frames, samples, random_segments=config.random_frames, seed=config.seed)
-    theirs = {name: getattr(frames.settings, name) for name in ("num_frames", "sampling", "size")}
+    theirs = {name: getattr(frames.settings, name) for name in ("num_frames", "sampling", "size", "squashed")}
     ours = {name: getattr(video_processor, name) for name in ("num_frames", "sampling")}
-    ours["size"] = video_processor.crop_size["height"]
+    squashed = video_processor.size.height is not None
+    ours["size"] = video_processor.size.height if squashed else video_processor.crop_size["height"]
+    ours["squashed"] = squashed and video_processor.size.height == video_processor.size.width
     if ours != theirs:
         raise ConfigError(f"cache_frames={config.cache_frames} holds {theirs}, but this run needs {ours}")
     return frames

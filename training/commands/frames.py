@@ -26,6 +26,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         flag = "--" + name.replace("_", "-")
         parser.add_argument(flag, type=int, default=getattr(defaults, name), help="default: %(default)s")
     parser.add_argument("--sampling", choices=("midpoints", "per_second"), default=defaults.sampling)
+    parser.add_argument(
+        "--squash", action="store_true", help="resize whole pictures to squares, for SigLIP, instead of cropping them"
+    )
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="decoding processes")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
@@ -37,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     candidates = args.candidates
     if candidates is None:
         candidates = 1 if args.sampling == "per_second" else CacheSettings.candidates
-    settings = CacheSettings(args.num_frames, candidates, args.size, args.sampling)
+    settings = CacheSettings(args.num_frames, candidates, args.size, args.sampling, args.squash)
     samples = load_samples(args.source, args.split, videos=args.videos, annotations=args.annotations)
     report = write_frame_cache(samples, args.destination, settings, workers=args.workers)
     if args.json:

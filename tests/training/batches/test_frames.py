@@ -13,6 +13,8 @@ from dmae.cli import main
 from dmae.modeling import DmaeVideoProcessor
 from dmae.training.batches import frames as frame_cache
 from dmae.training.batches.frames import CachedFrames, CacheSettings, write_frame_cache
+from dmae.training.batches.loading import make_frames
+from dmae.training.config import ConfigError, TrainConfig
 from dmae.training.corpora import CorpusError, VideoSample
 
 SETTINGS = CacheSettings(num_frames=4, candidates=3, size=32)
@@ -94,6 +96,23 @@ def test_per_second_pads(samples, tmp_path):
     frames, mask = CachedFrames(tmp_path, samples)[2]
     assert mask.tolist() == [1, 1, 0, 0]
     assert numbers((frames[:2], mask)) == [0, 25] and not frames[2:].any()
+
+
+def test_squashed_pictures_are_kept_apart_from_cropped_ones(tmp_path):
+    """SigLIP's pictures are whole and lose their shape; CLIP's keep it and lose their sides."""
+    wide = write_video(tmp_path / "wide.mp4", 12, size=(96, 48))
+    samples = [VideoSample("wide.mp4", str(wide), ("x",))]
+    settings = CacheSettings(num_frames=4, candidates=1, size=32, squashed=True)
+    write_frame_cache(samples, tmp_path / "cache", settings, workers=0, progress=False)
+    square = {"height": 32, "width": 32}
+    whole = DmaeVideoProcessor(num_frames=4, size=square, do_center_crop=False)
+    config = TrainConfig(cache_frames=str(tmp_path / "cache"))
+    frames = make_frames(samples, whole, config, progress=False)
+    direct = whole(str(wide), do_rescale=False, do_normalize=False, return_tensors="pt")["pixel_values_videos"][0]
+    assert frames[0][0].equal(direct)
+    cropped = DmaeVideoProcessor(num_frames=4, size={"shortest_edge": 32}, crop_size=square)
+    with pytest.raises(ConfigError, match=r"'squashed': True.*needs .*'squashed': False"):
+        make_frames(samples, cropped, config, progress=False)
 
 
 def test_a_bad_video_is_reported_and_tried_again(samples, tmp_path):
