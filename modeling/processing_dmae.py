@@ -123,6 +123,10 @@ class DmaeProcessor(ProcessorMixin):
         for position, item in enumerate(texts):
             if not isinstance(item, str) or not item.strip():
                 raise ValueError(f"text {position} is {item!r}: give a non-empty string")
+            try:
+                item.encode()
+            except UnicodeEncodeError:
+                raise ValueError(f"text {position}, {item!r:.80}, holds half a character: give whole text") from None
         tokenized = self.tokenize(texts, max_length)
         limit = self._limit(max_length)
         self._warn_if_cut(texts, tokenized, limit)

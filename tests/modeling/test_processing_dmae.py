@@ -1,6 +1,7 @@
 """DmaeProcessor: exactly the model's inputs, word weights, CLIP's real vocabulary, bad input."""
 
 import importlib.util
+import warnings
 
 import numpy as np
 import pytest
@@ -132,6 +133,32 @@ def test_a_long_text_is_cut_with_one_warning(processor):
     assert batch["input_ids"][0][-1] == processor.tokenizer.eos_token_id  # the sentence embedding is read there
     with pytest.warns(UserWarning, match="cut to 77 tokens"):
         assert len(processor(text=long, max_length=77)["input_ids"][0]) == 77
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "一只狗在滑板上从左边跑到右边然后跳起来了",
+        "犬がスケートボードに乗って坂を下りている",
+        "개가 스케이트보드를 타고 언덕을 내려간다",
+        "🧙🏽‍♀️🧚🏿‍♂️🧜🏼‍♀️🦸🏾‍♂️",
+    ],
+)
+def test_a_short_text_of_many_tokens_is_cut_with_a_warning(processor, text):
+    assert len(text) <= 23 and len(processor.tokenizer(text)["input_ids"]) > 32
+    with pytest.warns(UserWarning, match="1 of 1 texts cut to 32 tokens"):
+        assert len(processor(text=text)["input_ids"][0]) == 32
+
+
+def test_a_text_that_just_fits_is_not_warned_of(processor):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(processor(text="dog " * 30)["input_ids"][0]) == 32
+
+
+def test_half_a_character_is_refused(processor):
+    with pytest.raises(ValueError, match=r"text 1, .*half a character"):
+        processor(text=["a dog 😀", "a dog \ud83d"])
 
 
 @pytest.mark.parametrize("text", ["", "  \n", ["a dog", ""], ["a dog", None]])

@@ -5,7 +5,6 @@ MSR-VTT 1k-A with 9,000 training videos, MSVD with every caption of a video rele
 paragraph to video. docs/fidelity.md tells where its code and ours differ.
 """
 
-import csv
 import json
 import logging
 import os
@@ -16,9 +15,11 @@ from pathlib import Path
 
 from dmae.modeling.media_files import VIDEO_SUFFIXES
 
+from .file_names import normal
 from .folder import without_missing
 from .plain_pickle import read_plain_pickle
 from .samples import CorpusError, VideoSample, caption_tuple, merge_rows, warn_uncaptioned
+from .tables import csv_rows
 
 SENTENCE_ORDERS = ("file", "time")
 # CLIP4Clip reads the whole seconds 0 to 31. What was annotated are the first 30 s (LocalizingMoments, README).
@@ -101,7 +102,7 @@ def load_benchmark(
     except AnnotationError as error:
         source = benchmark.source_of(error.file)
         raise CorpusError(f"{benchmark.title}: {annotations / error.file} {error}; get it from {source}") from None
-    except (KeyError, TypeError, IndexError, AttributeError, ValueError, csv.Error) as error:
+    except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
         files = ", ".join(benchmark.files[split])
         sources = " and ".join(dict.fromkeys(map(benchmark.source_of, benchmark.files[split])))
         raise CorpusError(
@@ -135,13 +136,13 @@ def _located(samples: Sequence[VideoSample], videos: Path) -> list[VideoSample]:
     for folder, _, names in sorted(os.walk(videos)):
         for name in sorted(names):
             path = os.path.join(folder, name)
-            by_name.setdefault(name, path)
-            stem, suffix = os.path.splitext(name)
+            by_name.setdefault(normal(name), path)
+            stem, suffix = os.path.splitext(normal(name))
             if suffix.lower() in VIDEO_SUFFIXES:
                 by_stem.setdefault(stem, path)
 
     def path_of(name: str) -> str:
-        for known in (name, name.removeprefix("v_")):
+        for known in (normal(name), normal(name).removeprefix("v_")):
             found = by_name.get(known) or by_stem.get(known) or by_stem.get(os.path.splitext(known)[0])
             if found:
                 return found
@@ -230,7 +231,7 @@ def _described(names: list[str], captions: Container[str], file: str, listed_in:
 
 def _csv_rows(path: Path) -> Iterator[dict]:
     with open(path, encoding="utf-8-sig", newline="") as file:
-        yield from csv.DictReader(file)
+        yield from csv_rows(file, path)
 
 
 def _json(path: Path):

@@ -1,17 +1,15 @@
 """A folder of videos with a table of captions beside them: `captions.jsonl`, or the `metadata.csv` /
 `metadata.jsonl` of datasets' videofolder convention."""
 
-import csv
-import json
 import logging
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import TextIO
 
 from dmae.modeling.media_files import VIDEO_SUFFIXES
 
+from .file_names import DiskNames
 from .samples import CorpusError, VideoSample, merge_rows, sample_from_row
+from .tables import read_rows
 
 TABLES = ("captions.jsonl", "metadata.jsonl", "metadata.csv")
 SPLIT_NAMES = {
@@ -32,8 +30,8 @@ def load_folder(folder: Path, split: str, *, videos: Path | None = None, missing
     """
     table, root, prefixes = _find_table(folder, split)
     root = videos or root
-    seen, samples = {}, []
-    for number, row in enumerate(_rows(table), 1):
+    seen, samples, disk = {}, [], DiskNames(root)
+    for number, row in enumerate(read_rows(table), 1):
         where = f"{table}, row {number}"
         sample = sample_from_row(row, where)
         if sample is None:
@@ -42,7 +40,7 @@ def load_folder(folder: Path, split: str, *, videos: Path | None = None, missing
         if prefixes and name.parts[0] not in prefixes:
             continue
         _refuse_twice(seen, sample, row, number, table)
-        samples.append(replace(sample, video=str(root / name)))
+        samples.append(replace(sample, video=str(disk.path(name))))
     samples = without_missing(merge_rows(samples), str(table), root, missing)
     if missing != "keep":
         _warn_uncaptioned(root, samples, table)
@@ -93,27 +91,6 @@ def _find_table(folder: Path, split: str) -> tuple[Path, Path, tuple[str, ...]]:
         f"{folder} has no {', '.join(TABLES[:-1])} or {TABLES[-1]}: write one line a video, such as "
         '{"video": "dog.mp4", "captions": ["a dog runs"]}'
     )
-
-
-def _rows(table: Path) -> Iterator[dict]:
-    try:
-        with open(table, encoding="utf-8-sig", newline="") as file:
-            yield from csv.DictReader(file) if table.suffix == ".csv" else _json_rows(file, table)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise CorpusError(f"{table} cannot be read ({error}): save it as UTF-8 text") from None
-
-
-def _json_rows(file: TextIO, table: Path) -> Iterator[dict]:
-    for number, line in enumerate(file, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise CorpusError(f"{table}, line {number} is not JSON: {error}") from None
-        if not isinstance(row, dict):
-            raise CorpusError(f"{table}, line {number} must be an object, not {line.strip():.40}")
-        yield row
 
 
 def inside(name, where: str) -> PurePosixPath:

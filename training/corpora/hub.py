@@ -19,6 +19,7 @@ from huggingface_hub.errors import HTTPError  # of whichever HTTP library the cl
 
 from dmae.modeling.remote_videos import RowVideo
 
+from .file_names import DiskNames
 from .folder import inside
 from .samples import (
     CAPTION_COLUMNS,
@@ -153,7 +154,7 @@ def _paths_and_sizes(dataset: Dataset, column: str) -> tuple[list, list]:
 def _sample(row: dict, column: str, where: str, videos: Path | None) -> VideoSample | None:
     if isinstance(row[column], str) and videos is not None:
         row["video_id"] = row.get("video_id") or row[column]
-        row[column] = str(videos / inside(row[column], where))
+        row[column] = str(DiskNames(videos).path(inside(row[column], where)))
     return sample_from_row(row, where)
 
 
