@@ -20,7 +20,7 @@ from ..search.explanation import explain
 from ..search.query import EncodedQuery, encode_text_queries, words_of
 from ..search.scoring import ScoreOptions
 from ..search.searcher import Searcher
-from ..storage.filters import all_of, make_where
+from ..storage.filters import all_of
 from ..storage.schema import IndexSettings
 from ..storage.sharding import check_same_model
 from ..storage.table import VideoTable
@@ -96,7 +96,7 @@ class Shard:
 
     def explain(self, query: EncodedQuery, words: list, video_id: str, scoring: ScoreOptions) -> dict | None:
         """None where the video is another shard's."""
-        if not self.table.count(make_where({"id": video_id})):
+        if not self.table.videos(["id"], [video_id]).num_rows:
             return None
         return explain(self.table, words, query, video_id, scoring).to_dict()
 

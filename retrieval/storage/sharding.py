@@ -1,7 +1,8 @@
 """An index split into tables by a hash of the video's id, so that each is searched by a process of its own."""
 
 import zlib
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,9 @@ from .schema import IndexSettings
 from .table import VideoTable
 
 ROWS = 2048  # rows in a commit
-COMPARED = ("id", "revision", "path")  # a row with the same of these is the same
+COMPARED = ("revision", "path")  # a row with the same of these is the same
+
+Videos = dict[str, dict[tuple, int]]  # by id: what tells each row of the video from its other versions, and its row id
 
 
 def share_of(video_id: str, shares: int) -> int:
@@ -47,11 +50,11 @@ def split(table: VideoTable, destination: str, count: int, storage_options: dict
         raise VideoIndexError(f"an index has at least 1 shard, got {count}")
     uris = shard_uris(f"{str(destination).rstrip('/')}/*-of-{count}")
     shards = [_open_or_create(uri, table.settings, storage_options) for uri in uris]
-    wanted: list[dict] = [{} for _ in shards]
-    for row in table.scan(COMPARED).to_pylist():
-        wanted[share_of(row["id"], count)][row["id"]] = row
-    for shard, rows in zip(shards, wanted):
-        _bring_up_to_date(table, shard, rows)
+    wanted: list[Videos] = [{} for _ in shards]
+    for video_id, rows in _videos(table).items():
+        wanted[share_of(video_id, count)][video_id] = rows
+    for shard, videos in zip(shards, wanted):
+        _bring_up_to_date(table, shard, videos)
     return shards
 
 
@@ -74,19 +77,31 @@ def check_same_model(settings: list[IndexSettings], names: list[str]) -> None:
                 raise VideoIndexError(f"{names[0]} was made with the {what} {mine}, {name} with {theirs}: use one")
 
 
-def _bring_up_to_date(table: VideoTable, shard: VideoTable, wanted: dict[str, dict]) -> None:
-    held = {row["id"]: row for row in shard.scan(COMPARED).to_pylist()}
+def _videos(table: VideoTable) -> Videos:
+    videos: Videos = defaultdict(dict)
+    for row in table.scan(["id", *COMPARED]).to_pylist():
+        videos[row["id"]][tuple(row[name] for name in COMPARED)] = row["_rowid"]
+    return videos
+
+
+def _bring_up_to_date(table: VideoTable, shard: VideoTable, wanted: Videos) -> None:
+    held = _videos(shard)
     gone = [video_id for video_id in held if video_id not in wanted]
     if gone:
         shard.delete(gone)
-    for rows in _missing(table, wanted, held):
-        shard.write(rows)
+    new = [list(rows.values()) for video_id, rows in wanted.items() if rows.keys() != held[video_id].keys()]
+    for row_ids in _in_commits(new):
+        shard.write(table.take(np.array(row_ids, dtype=np.uint64), table.columns).select(table.columns))
     shard.compact()
 
 
-def _missing(table: VideoTable, wanted: dict[str, dict], held: dict[str, dict]) -> Iterator:
-    same = lambda row: all(held.get(row["id"], {}).get(name) == row[name] for name in COMPARED)  # noqa: E731
-    row_ids = np.array([row["_rowid"] for row in wanted.values() if not same(row)], dtype=np.uint64)
-    columns = table.columns
-    for start in range(0, len(row_ids), ROWS):
-        yield table.take(row_ids[start : start + ROWS], columns).select(columns)
+def _in_commits(videos: Iterable[list[int]]) -> Iterator[list[int]]:
+    """Row ids of whole videos, a commit's worth at a time."""
+    rows: list[int] = []
+    for segments in videos:
+        rows += segments
+        if len(rows) >= ROWS:
+            yield rows
+            rows = []
+    if rows:
+        yield rows

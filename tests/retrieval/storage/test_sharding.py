@@ -72,3 +72,17 @@ def test_shards_of_another_index_are_refused(index, tmp_path):
     split(first.table, tmp_path / "modelled", 2)
     with pytest.raises(VideoIndexError, match="was made with the model"):
         split(second.table, tmp_path / "modelled", 2)
+
+
+def test_all_segments_of_a_video_are_in_one_shard(index, tmp_path):
+    frames, mask = videos(3, frames=4, dim=DIM, seed=5)
+    spans = [(0.0, 5.0), (5.0, 9.0), (9.0, 12.0)]
+    index.add_embeddings(["long"] * 3, frames, mask, segments=spans)
+    rows = lambda: [  # noqa: E731
+        (n, row["segment_number"])
+        for n, shard in enumerate(split(index.table, tmp_path / "shards", 3))
+        for row in shard.scan(["segment_number"], "id = 'long'").to_pylist()
+    ]
+    assert len({n for n, _ in rows()}) == 1 and sorted(number for _, number in rows()) == [0, 1, 2]
+    index.add_embeddings(["long"] * 2, frames[:2], mask[:2], segments=spans[:2])
+    assert sorted(number for _, number in rows()) == [0, 1]
