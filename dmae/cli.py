@@ -10,6 +10,8 @@ import sys
 from importlib import import_module
 from typing import NamedTuple
 
+from dmae.modeling.errors import DmaeError, one_line
+
 
 class Command(NamedTuple):
     """A subcommand: where it lives below `dmae`, what it does in one line, and one real call."""
@@ -116,10 +118,10 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output left, as in `dmae search … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (ValueError, OSError, RuntimeError, ImportError) as error:
+    except (DmaeError, OSError) as error:  # what the user can put right; any other is our fault and shows its place
         if args.traceback:
             raise
-        print(f"dmae {args.command}: error: {_one_line(error)}", file=sys.stderr)
+        print(f"dmae {args.command}: error: {one_line(error)}", file=sys.stderr)
         return 2
 
 
@@ -141,11 +143,6 @@ def _parse(argv: list[str]) -> argparse.Namespace:
             subparser.add_argument("--traceback", action="store_true", help="show where an error came from")
             subparser.set_defaults(run=module.run)
     return parser.parse_args(argv)
-
-
-def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return text or type(error).__name__
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .configuration_dmae import DmaeConfig
     from .encoding import encode_texts, encode_videos
+    from .errors import DmaeError, InputError, MissingPackageError, ModelError, VideoDecodeError, one_line
     from .features import TextFeatures, VideoFeatures
     from .loading import load_pretrained
     from .losses import info_nce_loss, negnce_loss
@@ -25,17 +26,21 @@ if TYPE_CHECKING:
         partial_order_loss,
     )
     from .video_processing_dmae import DmaeVideoProcessor
-    from .video_reading import VideoDecodeError, VideoFrames, VideoLimits, read_frames
+    from .video_reading import VideoFrames, VideoLimits, read_frames
 
 __all__ = [
     "IMAGE_SUFFIXES",
     "VIDEO_SUFFIXES",
     "AttentionTokenWeightPredictor",
     "DmaeConfig",
+    "DmaeError",
     "DmaeModel",
     "DmaeOutput",
     "DmaeProcessor",
     "DmaeVideoProcessor",
+    "InputError",
+    "MissingPackageError",
+    "ModelError",
     "ProjectedAttentionTokenWeightPredictor",
     "TextFeatures",
     "TokenWeightPredictor",
@@ -52,6 +57,7 @@ __all__ = [
     "load_pretrained",
     "nearest_frames",
     "negnce_loss",
+    "one_line",
     "partial_order_loss",
     "read_frames",
     "read_picture",
@@ -62,14 +68,18 @@ _MODULES = {
     "VIDEO_SUFFIXES": "media_files",
     "AttentionTokenWeightPredictor": "token_masking",
     "DmaeConfig": "configuration_dmae",
+    "DmaeError": "errors",
     "DmaeModel": "modeling_dmae",
     "DmaeOutput": "modeling_dmae",
     "DmaeProcessor": "processing_dmae",
     "DmaeVideoProcessor": "video_processing_dmae",
+    "InputError": "errors",
+    "MissingPackageError": "errors",
+    "ModelError": "errors",
     "ProjectedAttentionTokenWeightPredictor": "token_masking",
     "TextFeatures": "features",
     "TokenWeightPredictor": "token_masking",
-    "VideoDecodeError": "video_reading",
+    "VideoDecodeError": "errors",
     "VideoFeatures": "features",
     "VideoFrames": "video_reading",
     "VideoLimits": "video_reading",
@@ -82,6 +92,7 @@ _MODULES = {
     "load_pretrained": "loading",
     "nearest_frames": "similarity",
     "negnce_loss": "losses",
+    "one_line": "errors",
     "partial_order_loss": "token_masking",
     "read_frames": "video_reading",
     "read_picture": "picture_reading",

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 from transformers import AutoConfig, PreTrainedConfig
 
 from .encoders import ENCODERS, text_positions
+from .errors import InputError, ModelError
 
 
 class DmaeConfig(PreTrainedConfig):
@@ -74,7 +75,7 @@ class DmaeConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs: Any):
         if self.encoder not in ENCODERS:
-            raise ValueError(f"DmaeConfig.encoder must be one of {tuple(ENCODERS)}, got {self.encoder!r}")
+            raise InputError(f"DmaeConfig.encoder must be one of {tuple(ENCODERS)}, got {self.encoder!r}")
         self.text_config = self._tower_config("text", self.text_config)
         self.vision_config = self._tower_config("vision", self.vision_config)
         super().__post_init__(**kwargs)
@@ -86,7 +87,7 @@ class DmaeConfig(PreTrainedConfig):
             values = dict(values or {})
             values = AutoConfig.for_model(values.pop("model_type", expected), **values)
         if values.model_type != expected:
-            raise ValueError(
+            raise InputError(
                 f"DmaeConfig.{tower}_config is a {values.model_type!r}, but encoder={self.encoder!r} has a "
                 f"{expected!r}: set encoder to the type of its towers"
             )
@@ -97,20 +98,20 @@ class DmaeConfig(PreTrainedConfig):
         choices = {"loss": ("negnce", "infonce"), "tpm_predictor": predictors}
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
-                raise ValueError(f"DmaeConfig.{name} must be one of {allowed}, got {getattr(self, name)!r}")
+                raise InputError(f"DmaeConfig.{name} must be one of {allowed}, got {getattr(self, name)!r}")
         for name in ("projection_dim", "num_frames", "max_words", "logit_scale"):
             if getattr(self, name) <= 0:
-                raise ValueError(f"DmaeConfig.{name} must be positive, got {getattr(self, name)!r}")
+                raise InputError(f"DmaeConfig.{name} must be positive, got {getattr(self, name)!r}")
         if not 0 <= self.tpm_threshold <= 1:
-            raise ValueError(f"DmaeConfig.tpm_threshold must lie in [0, 1], got {self.tpm_threshold}")
+            raise InputError(f"DmaeConfig.tpm_threshold must lie in [0, 1], got {self.tpm_threshold}")
         if self.token_shift and not ENCODERS[self.encoder].class_token:
-            raise ValueError(
+            raise InputError(
                 f"DmaeConfig.token_shift needs a vision tower with a class token, which {self.encoder!r} has not: "
                 "set token_shift=False"
             )
         positions = text_positions(ENCODERS[self.encoder], self.text_config)
         if self.max_words > positions:
-            raise ValueError(f"DmaeConfig.max_words is {self.max_words}, but the text tower has {positions} positions")
+            raise InputError(f"DmaeConfig.max_words is {self.max_words}, but the text tower has {positions} positions")
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, **kwargs):
@@ -118,7 +119,7 @@ class DmaeConfig(PreTrainedConfig):
         found = cls.get_config_dict(pretrained_model_name_or_path, **kwargs)[0].get("model_type")
         if found != cls.model_type:
             remedy = "use DmaeModel.from_dual_encoder" if found in ENCODERS else "give a DMAE checkpoint"
-            raise ValueError(f"{pretrained_model_name_or_path} is a {found!r} checkpoint, not 'dmae': {remedy}")
+            raise ModelError(f"{pretrained_model_name_or_path} is a {found!r} checkpoint, not 'dmae': {remedy}")
         return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
 
 

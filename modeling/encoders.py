@@ -14,6 +14,8 @@ import transformers
 from torch import nn
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD, PILImageResampling
 
+from .errors import InputError, ModelError
+
 
 @dataclass(frozen=True)
 class Encoder:
@@ -114,7 +116,7 @@ def build_towers(encoder: Encoder, text_config, vision_config) -> tuple[nn.Modul
         ValueError: a vision tower without the head that makes one vector of a picture.
     """
     if not getattr(vision_config, "vision_use_head", True):
-        raise ValueError("the vision tower has no pooling head (vision_use_head is false): use a checkpoint with one")
+        raise ModelError("the vision tower has no pooling head (vision_use_head is false): use a checkpoint with one")
     options = {"add_pooling_layer": False} if encoder.first_is_sentence else {}
     text_tower = getattr(transformers, encoder.text_tower)._from_config(text_config, **options)
     return text_tower, getattr(transformers, encoder.vision_tower)._from_config(vision_config)
@@ -131,7 +133,7 @@ def build_projections(encoder: Encoder, text_config, vision_config, dim: int) ->
         return nn.Linear(width, dim, bias=False), nn.Linear(vision_config.hidden_size, dim, bias=False)
     sizes = (text_config.projection_size, vision_config.hidden_size)
     if sizes != (dim, dim):
-        raise ValueError(f"the towers end in {sizes[0]} (text) and {sizes[1]} (vision), not projection_dim={dim}")
+        raise InputError(f"the towers end in {sizes[0]} (text) and {sizes[1]} (vision), not projection_dim={dim}")
     return nn.Identity(), nn.Identity()
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from .errors import InputError
 from .features import TextFeatures, VideoFeatures
 
 TEXT_BATCH = 256
@@ -39,7 +40,7 @@ def encode_texts(
         ValueError: there is no text, or one is empty.
     """
     if not len(texts):
-        raise ValueError("there is no text to encode: give at least one")
+        raise InputError("there is no text to encode: give at least one")
     by_length = sorted(range(len(texts)), key=lambda index: len(texts[index]))  # batches of one length pad little
     batches = []
     with inference(model):
@@ -63,7 +64,7 @@ def encode_videos(model, processor, videos: Sequence[Any], *, batch_size: int = 
         ValueError: there is no video. VideoDecodeError: one cannot be read.
     """
     if not len(videos):
-        raise ValueError("there is no video to encode: give at least one")
+        raise InputError("there is no video to encode: give at least one")
     batches = []
     with inference(model):
         for start in range(0, len(videos), batch_size):

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from .errors import VideoDecodeError, one_line
 from .video_reading import VideoFrames, read_frames
 from .video_source import source_name
 
@@ -20,13 +21,13 @@ class LoadedVideo:
         index: its position in `sources`.
         source: what was given there.
         frames: its frames, or None where it could not be read.
-        error: why it could not be read, in one line that names it, else None.
+        error: why it could not be read, else None.
     """
 
     index: int
     source: Any
     frames: VideoFrames | None
-    error: str | None
+    error: VideoDecodeError | None
 
 
 class FrameLoader:
@@ -116,7 +117,8 @@ class FrameLoader:
             return next(self._pass([index], 1))
         except RuntimeError:
             source = self.sources[index]
-            return LoadedVideo(index, source, None, f"{source_name(source)}: the process that decoded it was killed")
+            error = VideoDecodeError(source_name(source), "the process that decoded it was killed")
+            return LoadedVideo(index, source, None, error)
 
 
 class _Videos(Dataset):
@@ -132,7 +134,7 @@ class _Videos(Dataset):
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, position: int) -> tuple[tuple | None, str | None]:
+    def __getitem__(self, position: int) -> tuple[tuple | None, VideoDecodeError | None]:
         index, source = self.indices[position], None
         start, end = (self.windows[index] if self.windows is not None else None) or (None, None)
         seed = (*self.seeds, index) if self.random else None
@@ -142,8 +144,8 @@ class _Videos(Dataset):
                 warnings.simplefilter("ignore")  # they travel in VideoFrames.warnings
                 read = read_frames(source, start=start, end=end, seed=seed, **self.options)
         except Exception as error:  # one bad file must not end the reading of a corpus
-            name, reason = source_name(source), str(error) or type(error).__name__
-            return None, reason if reason.startswith(name) else f"{name}: {reason}"
+            told = isinstance(error, VideoDecodeError)
+            return None, error if told else VideoDecodeError(source_name(source), one_line(error))
         return (
             torch.from_numpy(read.frames),
             torch.from_numpy(read.timestamps),

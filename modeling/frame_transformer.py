@@ -7,6 +7,7 @@ from transformers.masking_utils import create_bidirectional_mask
 from transformers.models.clip.modeling_clip import CLIPEncoder
 
 from .configuration_dmae import DmaeConfig
+from .errors import InputError
 
 
 def block_config(config: DmaeConfig) -> CLIPTextConfig:
@@ -53,7 +54,7 @@ class FrameTransformer(nn.Module):
 
     def forward(self, frames: torch.Tensor, frame_mask: torch.Tensor) -> torch.Tensor:
         if frames.shape[1] > self.position_embedding.num_embeddings:
-            raise ValueError(
+            raise InputError(
                 f"the frame transformer has positions for {self.position_embedding.num_embeddings} frames, "
                 f"got {frames.shape[1]}"
             )

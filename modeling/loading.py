@@ -1,15 +1,19 @@
 """One way to get a model with its processor, whatever kind of checkpoint is named."""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoTokenizer
 from transformers.image_processing_base import ImageProcessingMixin
 
 from .configuration_dmae import DmaeConfig
 from .encoders import ENCODERS
+from .errors import DmaeError, MissingPackageError, ModelError, one_line
 from .modeling_dmae import HUB_OPTIONS, DmaeModel
 from .processing_dmae import DmaeProcessor
 from .video_processing_dmae import FILTERS
@@ -33,8 +37,8 @@ def load_pretrained(name_or_path: str | Path, **kwargs) -> tuple[DmaeModel, Dmae
             `DmaeConfig`.
 
     Raises:
-        OSError: there is no such checkpoint. ValueError: it is neither DMAE nor a dual encoder known here.
-        ImportError: its tokenizer needs a package that is not installed.
+        OSError: there is no such checkpoint. ModelError: it is neither DMAE nor a dual encoder known here, or it is
+            damaged. MissingPackageError: its tokenizer needs a package that is not installed.
     """
     name_or_path = str(name_or_path)
     if name_or_path.startswith(("/", ".", "~")) and not Path(name_or_path).exists():
@@ -42,17 +46,29 @@ def load_pretrained(name_or_path: str | Path, **kwargs) -> tuple[DmaeModel, Dmae
     if Path(name_or_path).is_dir() and not (Path(name_or_path) / "config.json").is_file():
         raise OSError(f"{name_or_path} is a folder without config.json: give a model that save_pretrained wrote")
     hub_options = {name: kwargs[name] for name in HUB_OPTIONS if name in kwargs}
-    if AutoConfig.from_pretrained(name_or_path, **hub_options).model_type == "dmae":
-        model = DmaeModel.from_pretrained(name_or_path, **kwargs)
-        processor = DmaeProcessor.from_pretrained(name_or_path, **hub_options)
-    else:
-        model = DmaeModel.from_dual_encoder(name_or_path, **kwargs)
-        processor = DmaeProcessor.for_config(
-            model.config,
-            _load_tokenizer(name_or_path, model.config.encoder, hub_options),
-            **_saved_picture_options(name_or_path, model.config, hub_options),
-        )
+    with _named(name_or_path):
+        if AutoConfig.from_pretrained(name_or_path, **hub_options).model_type == "dmae":
+            model = DmaeModel.from_pretrained(name_or_path, **kwargs)
+            processor = DmaeProcessor.from_pretrained(name_or_path, **hub_options)
+        else:
+            model = DmaeModel.from_dual_encoder(name_or_path, **kwargs)
+            processor = DmaeProcessor.for_config(
+                model.config,
+                _load_tokenizer(name_or_path, model.config.encoder, hub_options),
+                **_saved_picture_options(name_or_path, model.config, hub_options),
+            )
     return model.eval(), processor
+
+
+@contextmanager
+def _named(name_or_path: str) -> Iterator[None]:
+    """Names the checkpoint in what its files make the libraries raise, of many kinds: each has a format of its own."""
+    try:
+        yield
+    except (DmaeError, OSError):
+        raise
+    except (ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise ModelError(f"{name_or_path} cannot be loaded as a model: {one_line(error, 300)}") from error
 
 
 def _saved_picture_options(name: str, config: DmaeConfig, hub_options: dict) -> dict[str, Any]:
@@ -74,7 +90,7 @@ def _load_tokenizer(name: str, encoder: str, hub_options: dict):
         return AutoTokenizer.from_pretrained(name, **hub_options)
     except Exception as error:
         if encoder == "siglip" and not (find_spec("sentencepiece") and find_spec("google.protobuf")):
-            raise ImportError(
+            raise MissingPackageError(
                 f"the tokenizer of {name} needs sentencepiece: pip install sentencepiece protobuf"
             ) from error
         raise

@@ -24,6 +24,7 @@ from .encoders import (
     text_states,
     unfit_message,
 )
+from .errors import InputError, ModelError
 from .features import TextFeatures, VideoFeatures
 from .frame_transformer import FrameTransformer
 from .logit_scale import CappedScale
@@ -181,16 +182,16 @@ class DmaeModel(DmaePreTrainedModel):
         options = {key: kwargs.pop(key) for key in list(kwargs) if key in DmaeConfig.__annotations__}
         found = AutoConfig.from_pretrained(name, **{key: kwargs[key] for key in HUB_OPTIONS if key in kwargs})
         if found.model_type == "dmae":
-            raise ValueError(f"{name} is a 'dmae' checkpoint: use DmaeModel.from_pretrained")
+            raise ModelError(f"{name} is a 'dmae' checkpoint: use DmaeModel.from_pretrained")
         if found.model_type not in ENCODERS:
-            raise ValueError(unfit_message(name, found.model_type))
+            raise ModelError(unfit_message(name, found.model_type))
         config = DmaeConfig(**{**_dual_encoder_fields(found), **options})
         attention = {key: kwargs.pop(key) for key in ("attn_implementation",) if key in kwargs}
         device = {key: kwargs[key] for key in ("device_map",) if key in kwargs}
         # Through the type's own class, which knows how older checkpoints named their weights.
         source, lost = _quietly(AutoModel.from_pretrained, name, **kwargs)
         if lost := [key for key in lost["missing_keys"] if key.startswith(TOWERS)]:
-            raise ValueError(f"{name} lacks {len(lost)} weights of its towers, the first {sorted(lost)[0]}")
+            raise ModelError(f"{name} lacks {len(lost)} weights of its towers, the first {sorted(lost)[0]}")
         weights = source.state_dict()
         if config.learn_logit_scale:
             weights["logit_scale"] = weights["logit_scale"].reshape(())  # SigLIP's is of shape (1,)
@@ -214,7 +215,7 @@ class DmaeModel(DmaePreTrainedModel):
         if found != "clip":
             remedies = {"dmae": "use DmaeModel.from_pretrained", **dict.fromkeys(ENCODERS, "use from_dual_encoder")}
             remedy = remedies.get(found, "give a CLIP checkpoint")
-            raise ValueError(f"{pretrained_model_name_or_path} is a {found!r} checkpoint, not CLIP: {remedy}")
+            raise ModelError(f"{pretrained_model_name_or_path} is a {found!r} checkpoint, not CLIP: {remedy}")
         return cls.from_dual_encoder(pretrained_model_name_or_path, **kwargs)
 
     def get_input_embeddings(self) -> nn.Module:
@@ -463,7 +464,7 @@ def _pad_to(length: int, name: str, tokens: torch.Tensor, mask: torch.Tensor) ->
     """`(B, L, D)` and `(B, L)` padded to the length that the linear predictor was made for."""
     missing = length - tokens.shape[1]
     if missing < 0:
-        raise ValueError(
+        raise InputError(
             f"TPM-CL's linear predictor takes {name}={length} tokens, got {tokens.shape[1]}: raise {name} in the "
             "config, or use tpm_predictor='attention'"
         )

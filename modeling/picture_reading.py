@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
+from .errors import VideoDecodeError
 from .media_files import IMAGE_SUFFIXES
 from .video_reading import VideoFrames
-from .video_source import VideoDecodeError, source_name
+from .video_source import source_name
 
 try:  # iPhones' HEIC, where somebody installed what reads it
     import pillow_heif  # pyright: ignore[reportMissingImports]
@@ -59,8 +60,9 @@ def read_picture(source: Any, *, max_pixels: int = MAX_PIXELS, fit: tuple[int, i
             image = source if isinstance(source, Image.Image) else Image.open(_openable(source), formats=FORMATS)
             if image.width * image.height > max_pixels:
                 raise VideoDecodeError(
-                    f"{name}: the picture is {image.width} by {image.height} pixels, over the limit of "
-                    f"{max_pixels:,}: make it smaller"
+                    name,
+                    f"the picture is {image.width} by {image.height} pixels, over the limit of "
+                    f"{max_pixels:,}: make it smaller",
                 )
             pixels = upright_rgb(image)
             if fit is not None:
@@ -69,11 +71,11 @@ def read_picture(source: Any, *, max_pixels: int = MAX_PIXELS, fit: tuple[int, i
     except VideoDecodeError:
         raise
     except FileNotFoundError:
-        raise VideoDecodeError(f"{name}: no such file") from None
+        raise VideoDecodeError(name, "no such file") from None
     except Image.DecompressionBombError:
-        raise VideoDecodeError(f"{name}: the picture is over the limit of {max_pixels:,} pixels") from None
+        raise VideoDecodeError(name, f"the picture is over the limit of {max_pixels:,} pixels") from None
     except Exception as error:  # of any kind: the file decides what a parser trips over
-        raise VideoDecodeError(f"{name}: cannot be read as an image ({_reason(source, error)})") from error
+        raise VideoDecodeError(name, f"cannot be read as an image ({_reason(source, error)})") from error
     return VideoFrames(frames=frame[None], timestamps=np.zeros(1), duration=0.0, fps=0.0)
 
 

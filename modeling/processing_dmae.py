@@ -7,6 +7,7 @@ from transformers.processing_utils import ProcessorMixin
 
 from .configuration_dmae import DmaeConfig  # also registers the type, so that AutoTokenizer knows it
 from .encoders import ENCODERS, picture_size, text_positions
+from .errors import InputError
 from .tokenization import TokenizedText, tokenize
 from .video_processing_dmae import DmaeVideoProcessor
 from .word_weighting import CONTENT_WEIGHT, WORD_WEIGHTINGS, content_spans
@@ -39,7 +40,7 @@ class DmaeProcessor(ProcessorMixin):
         **kwargs,
     ):
         if word_weighting not in WORD_WEIGHTINGS:
-            raise ValueError(f"word_weighting must be one of {WORD_WEIGHTINGS}, got {word_weighting!r}")
+            raise InputError(f"word_weighting must be one of {WORD_WEIGHTINGS}, got {word_weighting!r}")
         video_processor = DmaeVideoProcessor() if video_processor is None else video_processor
         tokenizer = AutoTokenizer.from_pretrained(DEFAULT_TOKENIZER) if tokenizer is None else tokenizer
         self.word_weighting = word_weighting
@@ -96,7 +97,7 @@ class DmaeProcessor(ProcessorMixin):
             VideoDecodeError: a video cannot be read.
         """
         if text is None and videos is None:
-            raise ValueError("give text, videos, or both")
+            raise InputError("give text, videos, or both")
         data = {}
         if text is not None:
             data.update(self._encode_text(text, padding, max_length))
@@ -122,11 +123,11 @@ class DmaeProcessor(ProcessorMixin):
         texts = [text] if isinstance(text, str) else list(text)
         for position, item in enumerate(texts):
             if not isinstance(item, str) or not item.strip():
-                raise ValueError(f"text {position} is {item!r}: give a non-empty string")
+                raise InputError(f"text {position} is {item!r}: give a non-empty string")
             try:
                 item.encode()
             except UnicodeEncodeError:
-                raise ValueError(f"text {position}, {item!r:.80}, holds half a character: give whole text") from None
+                raise InputError(f"text {position}, {item!r:.80}, holds half a character: give whole text") from None
         tokenized = self.tokenize(texts, max_length)
         limit = self._limit(max_length)
         self._warn_if_cut(texts, tokenized, limit)
@@ -139,7 +140,7 @@ class DmaeProcessor(ProcessorMixin):
         if length is None:
             return rows
         if self.tokenizer.pad_token_id is None and any(len(row) < length for row in rows["input_ids"]):
-            raise ValueError("the tokenizer has no padding token: set tokenizer.pad_token, e.g. to its eos_token")
+            raise InputError("the tokenizer has no padding token: set tokenizer.pad_token, e.g. to its eos_token")
         fill = {"input_ids": self.tokenizer.pad_token_id, "attention_mask": 0, "word_weights": 0.0}
         return {name: [self._padded(row, length, fill[name]) for row in rows[name]] for name in rows}
 

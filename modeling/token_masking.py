@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from .errors import InputError
 from .similarity import check_embeds, check_weights
 
 
@@ -100,7 +101,7 @@ ATTENTION_PREDICTORS = {
 
 def _check_heads(dim: int, num_heads: int) -> None:
     if dim % num_heads:
-        raise ValueError(f"dim {dim} is not a multiple of num_heads {num_heads}")
+        raise InputError(f"dim {dim} is not a multiple of num_heads {num_heads}")
 
 
 def _head_products(queries: torch.Tensor, tokens: torch.Tensor, num_heads: int) -> torch.Tensor:

@@ -12,6 +12,7 @@ from transformers.image_utils import get_image_size_for_max_height_width as fit_
 from transformers.processing_utils import VideosKwargs
 from transformers.video_processing_utils import BaseVideoProcessor
 
+from .errors import InputError
 from .picture_reading import upright_rgb
 from .video_pixels import resize, shortest_edge_size
 from .video_reading import VideoFrames, read_frames
@@ -158,7 +159,7 @@ def _as_batch(videos: Any) -> list:
     if isinstance(videos, np.ndarray | torch.Tensor):
         return list(videos) if videos.ndim == 5 else [videos]
     if not isinstance(videos, list | tuple) or not len(videos):
-        raise ValueError(f"expected a video or a non-empty list of videos, not {type(videos).__name__}")
+        raise InputError(f"expected a video or a non-empty list of videos, not {type(videos).__name__}")
     first = videos[0]
     is_picture = isinstance(first, Image.Image) or getattr(first, "ndim", None) in (2, 3)
     return [list(videos)] if is_picture else list(videos)
@@ -170,13 +171,13 @@ def _as_tensor(video: Any) -> torch.Tensor:
         video = video.frames
     if isinstance(video, list | tuple):
         if not video:
-            raise ValueError("a video given as a list of pictures needs at least one picture")
+            raise InputError("a video given as a list of pictures needs at least one picture")
         video = np.stack([np.asarray(upright_rgb(p)) if isinstance(p, Image.Image) else np.asarray(p) for p in video])
     if isinstance(video, np.ndarray):
         video = torch.from_numpy(np.ascontiguousarray(video))
     if not isinstance(video, torch.Tensor) or video.ndim != 4 or not len(video):
         shape = tuple(getattr(video, "shape", ()))
-        raise ValueError(f"expected frames of shape (F, H, W, 3) or (F, 3, H, W), not {type(video).__name__} {shape}")
+        raise InputError(f"expected frames of shape (F, H, W, 3) or (F, 3, H, W), not {type(video).__name__} {shape}")
     return video.permute(0, 3, 1, 2) if video.shape[-1] in (1, 3, 4) else video
 
 
@@ -196,7 +197,7 @@ def _target_size(video: torch.Tensor, size: SizeDict) -> tuple[int, int]:
         return size.height, size.width
     if size.max_height and size.max_width:
         return fit_inside((height, width), size.max_height, size.max_width)
-    raise ValueError(
+    raise InputError(
         f"size needs 'shortest_edge', or 'height' and 'width', or 'max_height' and 'max_width'; got {size}"
     )
 

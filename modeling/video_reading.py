@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from .errors import InputError, VideoDecodeError
 from .video_pixels import FrameConverter
 from .video_seeking import FrameSeeker, late_start
-from .video_source import OpenVideo, VideoDecodeError, VideoLimits, open_video, source_name
+from .video_source import OpenVideo, VideoLimits, open_video, source_name
 from .video_timeline import SAMPLINGS, Timeline, read_timeline, sample_times
 
 __all__ = ["VideoDecodeError", "VideoFrames", "VideoLimits", "read_frames"]
@@ -76,7 +77,7 @@ def read_frames(
 
     Raises:
         VideoDecodeError: the source is missing, empty, no video, over a limit, or has no frame that can be decoded.
-        ValueError: an argument makes no sense for this source.
+        InputError: an argument makes no sense for this source.
     """
     name = source_name(source)
     _check_arguments(name, num_frames, start, end, size, sampling)
@@ -90,16 +91,16 @@ def read_frames(
 
 def _check_arguments(name: str, num_frames: int, start, end, size, sampling: str) -> None:
     if not _is_positive(num_frames):
-        raise ValueError(f"{name}: num_frames must be a positive integer, not {num_frames!r}")
+        raise InputError(f"{name}: num_frames must be a positive integer, not {num_frames!r}")
     if size is not None and not _is_positive(size):
-        raise ValueError(f"{name}: size is the shortest edge in pixels, a positive integer, not {size!r}")
+        raise InputError(f"{name}: size is the shortest edge in pixels, a positive integer, not {size!r}")
     if sampling not in SAMPLINGS:
-        raise ValueError(f"{name}: sampling must be one of {', '.join(SAMPLINGS)}, not {sampling!r}")
+        raise InputError(f"{name}: sampling must be one of {', '.join(SAMPLINGS)}, not {sampling!r}")
     for label, value in (("start", start), ("end", end)):
         if value is not None and not (math.isfinite(value) and value >= 0):
-            raise ValueError(f"{name}: {label} must be seconds from 0 on, not {value!r}")
+            raise InputError(f"{name}: {label} must be seconds from 0 on, not {value!r}")
     if end is not None and end <= (start or 0):
-        raise ValueError(f"{name}: end ({end} s) must come after start ({start or 0} s)")
+        raise InputError(f"{name}: end ({end} s) must come after start ({start or 0} s)")
 
 
 def decoder_threads() -> int:
@@ -144,7 +145,7 @@ def _find(video, timeline, window, num_frames, convert, sampling, rng) -> tuple[
 def _window(video: OpenVideo, timeline: Timeline, start: float | None, end: float | None) -> tuple[Fraction, Fraction]:
     begin = timeline.begin_seconds if start is None else Fraction(start)
     if begin >= timeline.end_seconds:
-        raise ValueError(
+        raise InputError(
             f"{video.name}: start ({start} s) is after the video's end ({float(timeline.end_seconds):.2f} s)"
         )
     finish = timeline.end_seconds if end is None else min(Fraction(end), timeline.end_seconds)

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 
 import av
 
+from .errors import VideoDecodeError, one_line
 from .video_clock import SteadyClock
 
 # Demuxers for files that hold their own footage. Playlists (HLS, concat, DASH), devices, network protocols and single
@@ -18,10 +19,6 @@ from .video_clock import SteadyClock
 CONTAINER_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,gif,apng,flv,asf,ogg,mxf,dv,ivf,obu,nut,rm"
 WIDEST_PIXEL = Fraction(5)  # the widest in use is under 3; more is a mistake in the file
 URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+://")
-
-
-class VideoDecodeError(ValueError):
-    """A source that cannot be read as a video; the message names the source and the reason."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +106,7 @@ class OpenVideo:
         return aspect if aspect and 1 / WIDEST_PIXEL <= aspect <= WIDEST_PIXEL else Fraction(1)
 
     def error(self, reason: str) -> VideoDecodeError:
-        return VideoDecodeError(f"{self.name}: {reason}")
+        return VideoDecodeError(self.name, reason)
 
     def _choose_stream(self):
         """The stream a player would show: never a cover picture, the largest of several."""
@@ -155,26 +152,26 @@ def _openable(source: Any, name: str) -> str | BinaryIO:
         return _openable(data if data is not None else source.get("path"), name)
     if isinstance(source, bytes | bytearray | memoryview):
         if not source:
-            raise VideoDecodeError(f"{name}: is empty")
+            raise VideoDecodeError(name, "is empty")
         return io.BytesIO(source)
     if hasattr(source, "read"):
         if isinstance(source, io.TextIOBase):
-            raise VideoDecodeError(f"{name}: was opened as text; open it with mode 'rb'")
+            raise VideoDecodeError(name, "was opened as text; open it with mode 'rb'")
         seekable = getattr(source, "seekable", None)
         return source if seekable is not None and seekable() else _openable(source.read(), name)
     if not isinstance(source, str | os.PathLike) and hasattr(source, "open"):
         return _openable(source.open(), name)
     if not isinstance(source, str | os.PathLike):
-        raise VideoDecodeError(f"{name}: expected a path, bytes, a binary file or a dict with 'path' or 'bytes'")
+        raise VideoDecodeError(name, "expected a path, bytes, a binary file or a dict with 'path' or 'bytes'")
     path = os.fsdecode(os.fspath(source))
     if URL.match(path):
-        raise VideoDecodeError(f"{name}: is a URL; download it first and pass the file")
+        raise VideoDecodeError(name, "is a URL; download it first and pass the file")
     if not os.path.exists(path):
-        raise VideoDecodeError(f"{name}: no such file")
+        raise VideoDecodeError(name, "no such file")
     if not os.path.isfile(path):
-        raise VideoDecodeError(f"{name}: is a folder or a device; pass a video file")
+        raise VideoDecodeError(name, "is a folder or a device; pass a video file")
     if os.path.getsize(path) == 0:
-        raise VideoDecodeError(f"{name}: is empty")
+        raise VideoDecodeError(name, "is empty")
     return os.path.abspath(path)  # absolute, so that no part of a name reads as a protocol
 
 
@@ -190,8 +187,8 @@ def open_video(source: Any, limits: VideoLimits, threads: int) -> Iterator[OpenV
     except VideoDecodeError:
         raise
     except (av.FFmpegError, OSError, MemoryError, OverflowError, ZeroDivisionError) as error:
-        reason = getattr(error, "strerror", None) or str(error).removeprefix(f"{name}: ") or type(error).__name__
-        raise VideoDecodeError(f"{name}: cannot be read as a video ({reason})") from error
+        reason = getattr(error, "strerror", None) or one_line(error).removeprefix(f"{name}: ")
+        raise VideoDecodeError(name, f"cannot be read as a video ({reason})") from error
     finally:
         video.close()
         if video.target is not source and hasattr(video.target, "close"):  # opened here, not by the caller

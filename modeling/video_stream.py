@@ -14,6 +14,7 @@ import av
 import numpy as np
 from av.video.frame import PictureType
 
+from .errors import InputError
 from .video_pixels import FrameConverter
 from .video_reading import DEFAULT_LIMITS, decoder_threads
 from .video_seeking import LOOK_AHEAD, ONE_PACKET_A_FRAME, is_careful, late_start, needs_no_other
@@ -159,7 +160,7 @@ def check_rate(frames_per_second: float | str) -> None:
         return
     number = isinstance(frames_per_second, int | float | np.number) and not isinstance(frames_per_second, bool)
     if not number or not math.isfinite(frames_per_second) or frames_per_second <= 0:
-        raise ValueError(f"frames_per_second must be above 0, or {KEYFRAMES!r}, not {frames_per_second!r}")
+        raise InputError(f"frames_per_second must be above 0, or {KEYFRAMES!r}, not {frames_per_second!r}")
 
 
 def go_to(video: OpenVideo, keyframe: int | None) -> None:

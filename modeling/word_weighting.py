@@ -3,6 +3,8 @@
 import functools
 import re
 
+from .errors import InputError, MissingPackageError
+
 WORD_WEIGHTINGS = ("stopwords", "pos", "none")
 CONTENT_WEIGHT = 2.0
 SPACY_MODEL = "en_core_web_sm"
@@ -37,7 +39,7 @@ def content_spans(text: str, weighting: str = "stopwords") -> list[tuple[int, in
             takes none.
 
     Raises:
-        ValueError: unknown weighting. ImportError: `"pos"` without spaCy or its English model.
+        InputError: unknown weighting. MissingPackageError: `"pos"` without spaCy or its English model.
     """
     if weighting == "none":
         return []
@@ -50,7 +52,7 @@ def content_spans(text: str, weighting: str = "stopwords") -> list[tuple[int, in
             for token in _spacy_pipeline()(text)
             if token.pos_ in tags and not token.is_stop
         ]
-    raise ValueError(f"word_weighting must be one of {WORD_WEIGHTINGS}, got {weighting!r}")
+    raise InputError(f"word_weighting must be one of {WORD_WEIGHTINGS}, got {weighting!r}")
 
 
 @functools.lru_cache(maxsize=1)
@@ -58,12 +60,12 @@ def _spacy_pipeline():
     try:
         import spacy
     except ImportError as error:
-        raise ImportError(
+        raise MissingPackageError(
             f"word_weighting='pos' needs spaCy: pip install spacy && python -m spacy download {SPACY_MODEL}"
         ) from error
     try:
         return spacy.load(SPACY_MODEL, disable=["parser", "ner", "lemmatizer"])
     except OSError as error:
-        raise ImportError(
+        raise MissingPackageError(
             f"word_weighting='pos' needs spaCy's English model: python -m spacy download {SPACY_MODEL}"
         ) from error

@@ -3,8 +3,10 @@
 import re
 from contextlib import contextmanager
 
+from dmae.modeling.errors import DmaeError, one_line
 
-class VideoIndexError(ValueError):
+
+class VideoIndexError(DmaeError, ValueError):
     """Something the caller can put right; the message is one line that names the input and the remedy."""
 
 
@@ -13,7 +15,7 @@ def storage_errors(uri: str, doing: str, hint: str = ""):
     """Turns what LanceDB raises while `doing` something into one clear line; nothing written so far is lost."""
     try:
         yield
-    except VideoIndexError:
+    except DmaeError:
         raise
     except (RuntimeError, OSError, ValueError) as error:
         raise VideoIndexError(f"{doing} failed for the index at {uri}: {_reason(error)}{hint}") from error
@@ -34,7 +36,7 @@ _TROUBLES = {
 
 
 def _reason(error: BaseException) -> str:
-    text = " ".join(str(error).split())
+    text = one_line(error)
     lower = text.lower()
     for words, meaning in _TROUBLES.items():
         if any(word in lower for word in words):

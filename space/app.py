@@ -4,6 +4,7 @@ import os
 import sys
 from pathlib import Path
 
+from dmae.modeling import DmaeError
 from dmae.space.serve import serve
 from dmae.space.settings import Settings
 
@@ -15,7 +16,7 @@ if __name__ == "__main__":
         os.environ.setdefault(name, value)
     try:
         serve(Settings.from_environment())
-    except (ValueError, OSError, RuntimeError) as error:
+    except (DmaeError, OSError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit(130)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from dmae.modeling import VideoDecodeError, VideoFrames, read_frames, read_picture
+from dmae.modeling import VideoDecodeError, VideoFrames, one_line, read_frames, read_picture
 
 PICTURE_SIZE = (480, 270)
 FRAME_SECONDS = 0.002  # a window this short holds the one frame that is on screen then
@@ -87,16 +87,16 @@ class _Worker:
         try:
             self._pipe.send(job)
             if not self._pipe.poll(timeout):
-                raise VideoDecodeError(f"{name}: gave up after {timeout:.0f} s of decoding")
+                raise VideoDecodeError(name, f"gave up after {timeout:.0f} s of decoding")
             fine, value = self._pipe.recv()
         except (EOFError, OSError):
             self.stop()
-            raise VideoDecodeError(f"{name}: the process that decoded it was killed") from None
+            raise VideoDecodeError(name, "the process that decoded it was killed") from None
         except VideoDecodeError:
             self.stop()
             raise
         if not fine:
-            raise VideoDecodeError(value)
+            raise VideoDecodeError(name, value)
         return value
 
     def stop(self) -> None:
@@ -125,10 +125,12 @@ def _serve(pipe) -> None:
             return
         try:
             answer = True, _JOBS[job](path, **options)
+        except VideoDecodeError as error:
+            answer = False, error.reason
         except MemoryError:
-            answer = False, f"{os.path.basename(path)}: too large to decode"
+            answer = False, "too large to decode"
         except Exception as error:  # of any kind: the file decides what the decoder trips over
-            answer = False, _reason(path, error)
+            answer = False, one_line(error)
         pipe.send(answer)
 
 
@@ -141,13 +143,6 @@ def _limit_memory() -> None:
     if usage.exists():
         used = int(usage.read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + EXTRA_MEMORY, resource.RLIM_INFINITY))
-
-
-def _reason(path: str, error: Exception) -> str:
-    """One line that names the file by its last part only: a visitor has no use for our folders."""
-    name = os.path.basename(path)
-    text = " ".join(str(error).split()).replace(path, name)
-    return text if name in text else f"{name}: {text or type(error).__name__}"
 
 
 def _read_video(path: str, **options) -> VideoFrames:

@@ -14,6 +14,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
 from pathlib import Path
 
+from dmae.modeling import DmaeError
+
 FOLDER = Path("demo")
 EXAMPLES = "a red ring moves left|a purple triangle sinks and a circle rises|a big yellow star next to a triangle"
 TRAIN, TEST = 1200, 60
@@ -66,7 +68,7 @@ def demo(host: str, port: int, folder: Path = FOLDER) -> Iterator[tuple[str, str
     to be loaded is waited for on it, too.
 
     Raises:
-        RuntimeError: a step failed; the message is its last line.
+        DmaeError: a step failed; the message is its last line.
     """
     ready = demo_paths(folder)
     if ready:
@@ -131,7 +133,7 @@ def run_step(command: list[str], tell: Callable[[str], None]) -> None:
     finally:
         process.wait()
     if process.returncode:
-        raise RuntimeError(f"making the demo failed at `{' '.join(command)}`: {last}")
+        raise DmaeError(f"making the demo failed at `{' '.join(command)}`: {last}")
 
 
 class ProgressPage:

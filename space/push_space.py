@@ -28,23 +28,25 @@ def push_space(repo_id: str, *, model: str = "", index: str = "", private: bool 
         model, index: Hub ids that the Space is to use, both or neither.
 
     Raises:
-        ValueError: ids that are none, or only one of the two. RuntimeError: the Hub refused.
+        InputError: ids that are none, or only one of the two. DmaeError: the Hub refused.
     """
     from huggingface_hub import CommitOperationAdd, HfApi
     from huggingface_hub.errors import HfHubHTTPError, HTTPError
 
+    from dmae.modeling import DmaeError, InputError, one_line
+
     if bool(model) != bool(index):
-        raise ValueError("a model and an index belong together: give both --model and --index, or neither")
+        raise InputError("a model and an index belong together: give both --model and --index, or neither")
     for name in filter(None, (repo_id, model, index)):
         if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name):
-            raise ValueError(f"{name} is not a Hub id: write owner/name (share an index with `dmae push-index` first)")
+            raise InputError(f"{name} is not a Hub id: write owner/name (share an index with `dmae push-index` first)")
     api = HfApi()
     try:
         url = api.create_repo(repo_id, repo_type="space", space_sdk="gradio", private=private, exist_ok=True)
         operations = [CommitOperationAdd(path, content) for path, content in space_files(model, index).items()]
         api.create_commit(repo_id, operations, commit_message="Publish the search page", repo_type="space")
     except (HfHubHTTPError, HTTPError) as error:
-        raise RuntimeError(f"{repo_id} could not be published: {' '.join(str(error).split())[:300]}") from error
+        raise DmaeError(f"{repo_id} could not be published: {one_line(error, 300)}") from error
     return str(url)
 
 

@@ -10,6 +10,8 @@ import socket
 from contextlib import contextmanager
 from dataclasses import replace
 
+from dmae.modeling import InputError
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
@@ -100,9 +102,9 @@ def _named(settings, host: str | None, port: int | None):
         return
     if settings.model or settings.index:
         missing = "--index or DMAE_INDEX" if settings.model else "--model or DMAE_MODEL"
-        raise ValueError(f"a model and an index belong together: give {missing} too")
+        raise InputError(f"a model and an index belong together: give {missing} too")
     if settings.watch:
-        raise ValueError("to follow a folder, give the model and the index that it goes into: --model and --index")
+        raise InputError("to follow a folder, give the model and the index that it goes into: --model and --index")
     from .first_start import EXAMPLES, demo
 
     with demo(host, chosen or 7860) as (model, index):

@@ -4,6 +4,8 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 
+from dmae.modeling import InputError
+
 PREFIX = "DMAE_"
 TRUE, FALSE = frozenset(("1", "true", "yes", "on")), frozenset(("0", "false", "no", "off"))
 
@@ -43,7 +45,7 @@ class Settings:
         """Settings from `DMAE_…` variables; `given` ones that are not None take precedence.
 
         Raises:
-            ValueError: naming a variable whose value makes no sense.
+            InputError: naming a variable whose value makes no sense.
         """
         values = {"public": "SPACE_ID" in environment}  # set on every Hub Space
         for item in fields(cls):
@@ -54,7 +56,7 @@ class Settings:
         settings = cls(**values)
         for item in fields(cls):
             if item.type is int and getattr(settings, item.name) < 1:
-                raise ValueError(f"{variable(item.name)} must be at least 1, got {getattr(settings, item.name)}")
+                raise InputError(f"{variable(item.name)} must be at least 1, got {getattr(settings, item.name)}")
         return settings
 
 
@@ -79,7 +81,7 @@ def _parse(name: str, text: str, kind):
         try:
             return int(text)
         except ValueError:
-            raise ValueError(f"{name} must be a whole number, got {text!r}") from None
+            raise InputError(f"{name} must be a whole number, got {text!r}") from None
     if text.lower() not in TRUE | FALSE:
-        raise ValueError(f"{name} must be 1 or 0, got {text!r}")
+        raise InputError(f"{name} must be 1 or 0, got {text!r}")
     return text.lower() in TRUE

@@ -153,10 +153,7 @@ class Shelves:
         try:
             frames = self._decoder.read(str(path), limits=limits, **options)
         except VideoDecodeError as error:
-            reason = (
-                str(error).replace(path.name, "").strip(" :").removeprefix("cannot be read as a video").strip(" ()")
-            )
-            raise UserError(f"{name}: this file cannot be read as a video ({reason or 'no reason given'}).") from None
+            raise UserError(f"{name}: {error.reason}.") from None
         if frames.duration > self._settings.max_seconds:
             raise UserError(
                 f"{name}: {frames.duration:.0f} s is over the limit of {self._settings.max_seconds} s a video."

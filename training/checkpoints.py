@@ -8,13 +8,15 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
+from dmae.modeling.errors import DmaeError, one_line
+
 from .config import TrainConfig, keys_with
 
 STATE_FILE = "run_state.json"
 PREFIX, UNFINISHED = "checkpoint-", ".unfinished-"
 
 
-class CheckpointError(ValueError):
+class CheckpointError(DmaeError, ValueError):
     """A checkpoint that this run cannot continue from: one line that says why and what to do."""
 
 
@@ -148,10 +150,9 @@ class CheckpointStore:
 
 
 def _damaged(checkpoint: Path, error: Exception) -> str:
-    reason = " ".join(str(error).split()) or type(error).__name__
     return (
-        f"{checkpoint} is damaged ({reason[:200]}): delete it to continue from the one before, or set resume=null to "
-        "start anew"
+        f"{checkpoint} is damaged ({one_line(error, 200)}): delete it to continue from the one before, or set "
+        "resume=null to start anew"
     )
 
 

@@ -12,10 +12,12 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
+from dmae.modeling.errors import DmaeError, one_line
+
 METRIC = re.compile(r"(t2v|v2t)_(R@1|R@5|R@10|MdR|MnR)|hard_negative_accuracy(/.+)?")
 
 
-class ConfigError(ValueError):
+class ConfigError(DmaeError, ValueError):
     """A configuration that cannot be used: one line that names the key and the remedy."""
 
 
@@ -227,12 +229,17 @@ def load_config(path: str | Path | None = None, overrides: Iterable[str] = ()) -
 def config_from_dict(values: dict) -> TrainConfig:
     """As `load_config`, from a mapping."""
     hints = get_type_hints(TrainConfig)
-    for key in values:
-        if key not in hints:
-            near = difflib.get_close_matches(str(key), hints, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]!r}?" if near else f"there is {', '.join(hints)}"
-            raise ConfigError(f"unknown key {key!r} in the training configuration: {hint}")
-    return TrainConfig(**{key: _convert(key, value, hints[key]) for key, value in values.items()})
+    check_names(values, hints)
+    return TrainConfig(**{name: converted(name, value, hints[name]) for name, value in values.items()})
+
+
+def check_names(values: dict, known: Iterable[str], prefix: str = "") -> None:
+    """Raises ConfigError for a key of `values` that is not `known`, with the nearest that is."""
+    for name in values:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}?" if near else f"there is {', '.join(known)}"
+            raise ConfigError(f"unknown key {prefix + str(name)!r} in the training configuration: {hint}")
 
 
 def save_config(config: TrainConfig, path: Path) -> None:
@@ -246,7 +253,7 @@ def _read(path: Path, extended: tuple[Path, ...] = ()) -> dict:
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist; examples are in training/configs") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
+        raise ConfigError(f"{path} is no YAML: {one_line(error)}") from None
     if values is not None and not isinstance(values, dict):
         raise ConfigError(f"{path} must hold 'key: value' lines, not a {type(values).__name__}")
     values = values or {}
@@ -277,7 +284,7 @@ def _assign(values: dict, key: str, value) -> None:
     values[last] = value
 
 
-def _convert(key: str, value, hint):
+def converted(key: str, value, hint):
     """`value` as the type `hint`. Numbers may be texts: YAML 1.1 reads 1e-7 (without a point) as one."""
     if value is None and type(None) in get_args(hint):
         return None

@@ -5,8 +5,11 @@ from transformers import AutoTokenizer
 from dmae.modeling import DmaeConfig, DmaeModel, DmaeProcessor
 from dmae.modeling.loading import load_pretrained
 
-from .config import ConfigError, TrainConfig
+from .config import ConfigError, TrainConfig, check_names, converted
 from .optimization import freeze_clip
+
+# Of a checkpoint's options, those that say where it comes from rather than what it is.
+PASSED_ON = frozenset(("attn_implementation", "cache_dir", "local_files_only", "revision", "subfolder", "token"))
 
 
 def load_model(config: TrainConfig) -> tuple[DmaeModel, DmaeProcessor]:
@@ -15,7 +18,7 @@ def load_model(config: TrainConfig) -> tuple[DmaeModel, DmaeProcessor]:
     Raises:
         OSError: there is no such checkpoint. ValueError: it is of another kind, or an option does not fit it.
     """
-    options = dict(config.model_options)
+    options = checked_options("model_options", config.model_options)
     if config.attn_implementation:
         options["attn_implementation"] = config.attn_implementation
     lengths = {"num_frames": config.num_frames, "max_words": config.max_words}
@@ -38,9 +41,21 @@ def load_model(config: TrainConfig) -> tuple[DmaeModel, DmaeProcessor]:
     return model.train(), processor
 
 
+def checked_options(key: str, options: dict) -> dict:
+    """Fields of `DmaeConfig` as `dmae train` was given them, of the right types; `from_pretrained`'s own pass.
+
+    Raises:
+        ConfigError: a field that there is not, with the nearest one, or a value of the wrong type.
+    """
+    hints = DmaeConfig.__annotations__
+    ours = {name: value for name, value in options.items() if name not in PASSED_ON}
+    check_names(ours, hints, f"{key}.")
+    return {**options, **{name: converted(f"{key}.{name}", value, hints[name]) for name, value in ours.items()}}
+
+
 def _from_scratch(config: TrainConfig, options: dict) -> tuple[DmaeModel, DmaeProcessor]:
     attention = options.pop("attn_implementation", None)
-    dmae_config = DmaeConfig(**{**config.model_config, **options})
+    dmae_config = DmaeConfig(**{**checked_options("model_config", config.model_config), **options})
     model = DmaeModel._from_config(dmae_config, **({"attn_implementation": attention} if attention else {}))
     return model, DmaeProcessor.for_config(dmae_config, AutoTokenizer.from_pretrained(config.tokenizer))
 

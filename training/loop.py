@@ -15,7 +15,7 @@ from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
 from accelerate.utils import DistributedType, InitProcessGroupKwargs, set_seed
 
-from dmae.modeling import DmaeModel
+from dmae.modeling import DmaeError, DmaeModel
 
 from .batches.collation import PairBatch, to_device
 from .batches.frame_source import Normalizer
@@ -39,7 +39,7 @@ BAD_BATCH_FILE = "bad_batch.json"
 logger = logging.getLogger(__name__)
 
 
-class TrainingError(RuntimeError):
+class TrainingError(DmaeError, RuntimeError):
     """Training cannot go on: one line that says why and where the details are."""
 
 

@@ -2,6 +2,8 @@
 
 import argparse
 
+from ..errors import VideoIndexError
+
 
 def add_index(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--index", required=True, metavar="URI", help="folder of the index, or s3://bucket/name")
@@ -30,7 +32,7 @@ def key_values(name: str, options: list[str]) -> dict[str, str] | None:
     pairs = [option.partition("=") for option in options]
     for key, equals, _ in pairs:
         if not key or not equals:
-            raise ValueError(f"{name} takes KEY=VALUE, got {key + equals!r}")
+            raise VideoIndexError(f"{name} takes KEY=VALUE, got {key + equals!r}")
     return {key: value for key, _, value in pairs} or None
 
 

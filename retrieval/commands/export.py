@@ -4,6 +4,7 @@ import argparse
 import os
 from pathlib import Path
 
+from ..errors import VideoIndexError
 from .arguments import add_index, storage_options
 
 ROWS = 2048
@@ -34,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
         rows += batch.num_rows
         videos.update(batch["id"].to_pylist())
     if writer is None:
-        raise ValueError(f"nothing to export from {args.index}")
+        raise VideoIndexError(f"nothing to export from {args.index}")
     writer.close()
     os.replace(partial, args.destination)
     print(f"{args.destination}: {len(videos)} videos in {rows} rows, one per segment")

@@ -6,6 +6,7 @@ import sys
 import time
 from dataclasses import asdict
 
+from ..errors import VideoIndexError
 from .arguments import add_index, add_model, key_values, load_model, storage_options
 from .following import add_watching, folders_of, follow
 
@@ -95,7 +96,7 @@ def _open_or_create(args: argparse.Namespace, model, processor):
             settings = {"dtype": args.dtype, "merge_above": args.merge_above}
             return VideoIndex.create(args.index, model, processor, storage_options=options, **settings)
         if time.monotonic() > deadline:
-            raise ValueError(
+            raise VideoIndexError(
                 f"no index at {args.index} after {WAIT_FOR_INDEX} s: the first process has not created it"
             )
         time.sleep(0.5)

@@ -2,6 +2,9 @@
 
 import argparse
 
+from dmae.modeling.errors import one_line
+
+from ..errors import VideoIndexError
 from .arguments import add_index, storage_options
 
 
@@ -22,8 +25,8 @@ def run(args: argparse.Namespace) -> int:
     try:
         url = index.push_to_hub(args.repo, private=args.private, include_videos=args.videos, model_id=args.model_id)
     except HFValidationError as error:
-        raise ValueError(f"{args.repo!r} is no repository name (owner/name): {error}") from None
+        raise VideoIndexError(f"{args.repo!r} is no repository name (owner/name): {error}") from None
     except HTTPError as error:
-        raise RuntimeError(f"{args.repo} could not be published: {' '.join(str(error).split())[:300]}") from error
+        raise VideoIndexError(f"{args.repo} could not be published: {one_line(error, 300)}") from error
     print(url)
     return 0

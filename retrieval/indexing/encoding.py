@@ -17,7 +17,6 @@ from tqdm.auto import tqdm
 from dmae.modeling.encoding import encode_videos
 from dmae.modeling.frame_loader import FrameLoader
 from dmae.modeling.video_reading import VideoFrames
-from dmae.modeling.video_source import source_name
 
 from ..storage.rows import VideoFile, make_rows
 from ..storage.table import VideoTable
@@ -127,7 +126,7 @@ def _load(processor, todo, bad, bar, options: AddOptions) -> Iterator[tuple[Corp
         if item.error is None:
             yield todo[item.index], item.frames
         else:
-            bad.append((todo[item.index], item.error.removeprefix(f"{source_name(item.source)}: ")))
+            bad.append((todo[item.index], item.error.reason))
             bar.update(1)
 
 

@@ -42,8 +42,8 @@ def test_bad_files_are_items(videos, tmp_path, workers):
     items = list(FrameLoader(sources, workers=workers, num_frames=2))
     assert [item.frames is not None for item in items] == [True, False, False, False, True, False]
     assert [item.error is None for item in items] == [True, False, False, False, True, False]
-    assert "notes.mp4" in items[1].error and "missing.mp4: no such file" in items[2].error
-    assert all("\n" not in item.error for item in items if item.error)
+    assert "notes.mp4" in str(items[1].error) and "missing.mp4: no such file" in str(items[2].error)
+    assert all("\n" not in str(item.error) for item in items if item.error)
 
 
 class Deadly(Sequence):
@@ -65,7 +65,7 @@ def test_a_dead_worker_costs_one_item(videos):
     items = list(FrameLoader(Deadly(videos, 3, os.getpid()), num_frames=2, workers=2))
     assert [item.index for item in items] == list(range(6))
     assert [item.error is None for item in items] == [True, True, True, False, True, True]
-    assert "32.mp4: the process that decoded it was killed" in items[3].error
+    assert "32.mp4: the process that decoded it was killed" in str(items[3].error)
 
 
 def test_windows_and_chosen_indices(videos):

@@ -10,6 +10,7 @@ from dmae.cli import main
 from dmae.modeling import DmaeConfig
 from dmae.training.config import ConfigError, TrainConfig, config_from_dict, keys_with, load_config, save_config
 from dmae.training.config_help import page, terminal_help
+from dmae.training.initialisation import checked_options
 
 RECIPES = ROOT / "training" / "configs"
 
@@ -186,3 +187,21 @@ def test_every_key_that_names_a_place_of_this_machine_is_known_as_one():
     assert {"model", "dataset", "videos", "annotations", "cache_frames", "output_dir", "resume"} <= set(
         keys_with("path")
     )
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"neighbour_weight": 0.2}, "unknown key 'model_options.neighbour_weight'.*did you mean 'neighbor_weight'"),
+        ({"neighbor_weight": "much"}, "model_options.neighbor_weight='much': it must be a float"),
+        ({"temporal_layers": 2.5}, r"model_options.temporal_layers=2.5: it must be a int"),
+    ],
+)
+def test_a_mistyped_option_of_the_model_is_told_rather_than_ignored(options, said):
+    with pytest.raises(ConfigError, match=said):
+        checked_options("model_options", options)
+
+
+def test_options_of_the_model_are_read_as_the_keys_are():
+    read = checked_options("model_options", {"neighbor_weight": "1e-1", "tpm_predictor": None, "revision": "main"})
+    assert read == {"neighbor_weight": 0.1, "tpm_predictor": None, "revision": "main"}

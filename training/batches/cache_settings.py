@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from dmae.modeling import InputError
+
 
 @dataclass(frozen=True)
 class CacheSettings:
@@ -24,6 +26,6 @@ class CacheSettings:
 
     def __post_init__(self):
         if self.num_frames < 1 or self.size < 1 or self.candidates < 1 or self.candidates % 2 == 0:
-            raise ValueError("num_frames and size must be positive, candidates positive and odd")
+            raise InputError("num_frames and size must be positive, candidates positive and odd")
         if self.sampling == "per_second" and self.candidates != 1:
-            raise ValueError('sampling="per_second" has no segments to draw from: use candidates=1')
+            raise InputError('sampling="per_second" has no segments to draw from: use candidates=1')

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from tqdm.auto import tqdm
 
-from dmae.modeling import DmaeVideoProcessor, VideoDecodeError, VideoFrames, read_frames
+from dmae.modeling import DmaeError, DmaeVideoProcessor, VideoFrames, read_frames
 from dmae.modeling.frame_loader import FrameLoader
 
 from ..corpora import CorpusError, VideoSample
@@ -71,7 +71,7 @@ def read_video(sample: VideoSample, video_processor: DmaeVideoProcessor) -> tupl
     try:
         options = video_processor.read_options
         frames = read_frames(sample.video, start=sample.start, end=sample.end, threads=1, **options)
-    except (VideoDecodeError, ValueError) as error:
+    except DmaeError as error:
         logger.warning("left out: %s", error)
         return None
     return resized_and_cropped(frames, video_processor)

@@ -66,7 +66,7 @@ def write_frame_cache(
     try:
         for item in tqdm(loader, desc="frames", unit="video", disable=not progress):
             if item.frames is None:
-                failed[samples[item.index].video_id] = item.error
+                failed[samples[item.index].video_id] = str(item.error)
             else:
                 writer.add(samples[item.index].video_id, item.frames)
     finally:  # also when interrupted: what is decoded is kept

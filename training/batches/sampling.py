@@ -7,6 +7,8 @@ from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 
+from ..corpora import CorpusError
+
 Item = TypeVar("Item")
 END = object()
 
@@ -53,7 +55,7 @@ class PairBatchSampler:
         self.smallest = max(2, num_processes)
         if len(self.caption_counts) < self.smallest or batch_size < self.smallest:
             few = min(len(self.caption_counts), batch_size)
-            raise ValueError(
+            raise CorpusError(
                 f"{few} videos in a batch cannot be compared by {num_processes} process(es): at least {self.smallest} "
                 "are needed, one for each process; use fewer processes, more videos or a larger batch_size"
             )

@@ -6,6 +6,8 @@ import math
 import time
 from pathlib import Path
 
+from dmae.modeling import InputError
+
 from ..evaluation.measures import COLUMNS, DIRECTIONS, RANKINGS, notes_on
 
 
@@ -52,9 +54,9 @@ def run(args: argparse.Namespace) -> int:
 
     for name in ("batch_size", "num_frames", "max_words"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
-            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(args, name)}")
+            raise InputError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(args, name)}")
     if args.json and not Path(args.json).expanduser().parent.is_dir():  # known before the work, not after it
-        raise ValueError(f"--json {args.json}: there is no such folder")
+        raise InputError(f"--json {args.json}: there is no such folder")
     started = time.monotonic()
     model, processor = _load(args)
     settings_from = _settle(args, model, processor)
@@ -83,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
 def _load(args: argparse.Namespace):
     from accelerate import Accelerator
 
-    from dmae.modeling.loading import load_pretrained
+    from dmae.modeling import load_pretrained
 
     model, processor = load_pretrained(args.model, **({"dtype": args.dtype} if args.dtype else {}))
     return model.to(args.device or Accelerator().device), processor
@@ -107,7 +109,7 @@ def _settle(args: argparse.Namespace, model, processor) -> dict[str, str]:
     for name, place in places.items():
         asked, published = getattr(args, name), getattr(protocol, name, None)
         if asked is not None and asked > most.get(name, asked):
-            raise ValueError(f"--{name.replace('_', '-')} {asked}: {args.model} has positions for {most[name]}")
+            raise InputError(f"--{name.replace('_', '-')} {asked}: {args.model} has positions for {most[name]}")
         if asked is not None or published is not None:
             setattr(place, name, asked if asked is not None else min(published, most.get(name, published)))
         origins[name] = "command line" if asked is not None else "published protocol" if protocol else "checkpoint"

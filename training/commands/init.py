@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from dmae.modeling import InputError
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("destination", type=Path, help="folder to write the model and processor to")
@@ -33,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     names = ("image_size", "patch_size", "width", "num_frames", "seed", "vision_layers", "text_layers")
     options = {name: getattr(args, name) for name in (*names, "temporal_layers")}
     if args.stills < 0:
-        raise ValueError(f"--stills {args.stills}: give the number of steps, at least 0")
+        raise InputError(f"--stills {args.stills}: give the number of steps, at least 0")
     model, processor = new_model([*captions, *(vocabulary() if args.stills else ())], **options)
     if args.stills:
         train_towers(model, processor, args.stills, seed=args.seed)

@@ -6,12 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
+from dmae.modeling.errors import DmaeError
+
 logger = logging.getLogger(__name__)
 VIDEO_COLUMNS = ("video", "file_name")
 CAPTION_COLUMNS = ("captions", "caption", "text", "sentence")
 
 
-class CorpusError(ValueError):
+class CorpusError(DmaeError, ValueError):
     """A corpus that cannot be used as it is: one line that says what is wrong, where, and what to do."""
 
 

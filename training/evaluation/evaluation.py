@@ -179,7 +179,7 @@ def encode_readable_videos(
                 kept.append(sample)
                 waiting.append(item.frames)
             else:
-                skipped.append(SkippedVideo(sample.video_id, item.error))
+                skipped.append(SkippedVideo(sample.video_id, str(item.error)))
                 logger.warning("left out: %s", item.error)
             if len(waiting) == batch_size:
                 batches.append(encode_videos(model, processor, waiting, batch_size=batch_size))

@@ -15,6 +15,7 @@ import logging
 import torch
 from datasets import Video
 
+from dmae.modeling import InputError
 from dmae.modeling.encoding import encode_texts
 from dmae.modeling.loading import load_pretrained
 
@@ -83,7 +84,7 @@ class DmaeSearchModel:
         kind, ids, features = self._encode(queries, encode_kwargs or {})
         corpus_kind, corpus_ids, corpus = self._corpus
         if {kind, corpus_kind} != {"text", "video"}:
-            raise ValueError(f"DMAE compares texts with videos, this task {kind} with {corpus_kind}")
+            raise InputError(f"DMAE compares texts with videos, this task {kind} with {corpus_kind}")
         text, video = (features, corpus) if kind == "text" else (corpus, features)
         scores = similarity_matrix(self.model, text, video, progress=False)
         scores = scores if kind == "text" else scores.t()
@@ -102,7 +103,7 @@ class DmaeSearchModel:
         progress = encode_kwargs.get("show_progress_bar", False)
         if "video" not in dataset.column_names:
             if "text" not in dataset.column_names:
-                raise ValueError(f"DMAE reads a column 'text' or 'video', this task has {dataset.column_names}")
+                raise InputError(f"DMAE reads a column 'text' or 'video', this task has {dataset.column_names}")
             features = encode_texts(self.model, self.processor, list(dataset["text"]))
             return "text", [str(name) for name in dataset["id"]], features
         # Its files as they are: mteb's own decoding needs torchcodec.

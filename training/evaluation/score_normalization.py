@@ -5,6 +5,8 @@ from collections.abc import Iterable
 
 import torch
 
+from dmae.modeling import InputError
+
 
 def dual_softmax(similarity: torch.Tensor, logit_scale: float = 100.0, chunk_size: int = 1024) -> torch.Tensor:
     """Logarithm of (softmax over the videos) × (softmax over the texts): a pair counts as far as each is the other's
@@ -60,7 +62,7 @@ class QueryBank:
             self.log_mass = mass if self.log_mass is None else torch.logaddexp(self.log_mass, mass)
             self.is_hub = hubs if self.is_hub is None else self.is_hub | hubs
         if self.log_mass is None:
-            raise ValueError("the query bank is empty")
+            raise InputError("the query bank is empty")
 
     def normalize(self, similarity: torch.Tensor) -> torch.Tensor:
         """`(A, B)` scores of texts with videos, to rank each row's videos by; rows are not comparable."""

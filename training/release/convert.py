@@ -16,7 +16,8 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
-from dmae.modeling import DmaeConfig, DmaeModel, DmaeProcessor
+from dmae.modeling import DmaeConfig, DmaeError, DmaeModel, DmaeProcessor
+from dmae.modeling.errors import one_line
 
 StateDict = dict[str, torch.Tensor]
 
@@ -50,7 +51,7 @@ BLOCK_PARTS = {
 FRAME_BLOCKS, FRAME_POSITIONS = "transformerClip.", "frame_position_embeddings.weight"
 
 
-class ConversionError(ValueError):
+class ConversionError(DmaeError, ValueError):
     """A checkpoint that cannot be converted: one line that says why and what to do."""
 
 
@@ -89,7 +90,7 @@ def load_state_dict(path: str | os.PathLike) -> StateDict:
             "`model.state_dict()` alone with torch.save"
         ) from None
     except Exception as error:  # torch and safetensors raise many kinds for a file that is none of theirs
-        reason = " ".join(str(error).split())[:120]
+        reason = one_line(error, 120)
         raise ConversionError(f"{path} is no checkpoint, or a torn one ({reason})") from None
     for name in WRAPPERS:
         if isinstance(state, dict) and isinstance(state.get(name), dict):

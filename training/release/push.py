@@ -16,7 +16,8 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import get_token, validate_repo_id
 
-from dmae.modeling import DmaeConfig
+from dmae.modeling import DmaeConfig, DmaeError, InputError, ModelError
+from dmae.modeling.errors import one_line
 
 from ..config import load_config
 from .model_card import REPO_PLACEHOLDER, TrainingRun, model_card, public_settings, save_model_card
@@ -30,7 +31,7 @@ NEEDED = {
 }
 
 
-class PublishingError(RuntimeError):
+class PublishingError(DmaeError, RuntimeError):
     """A model could not be published: one line that says why and what to do."""
 
 
@@ -62,7 +63,7 @@ def prepare_repo(repo_id: str, *, private: bool = False, token: str | None = Non
         The commit that it is at.
 
     Raises:
-        ValueError: `repo_id` is no "owner/name". PublishingError: the Hub refuses or cannot be reached.
+        InputError: `repo_id` is no "owner/name". PublishingError: the Hub refuses or cannot be reached.
     """
     _check_name(repo_id)
     api = HfApi(token=token)
@@ -97,7 +98,7 @@ def push_model(
         token: by default HF_TOKEN, or the one of `hf auth login`.
 
     Raises:
-        ValueError: the folder is no complete model, or `repo_id` no such name.
+        ModelError: the folder is no complete model. InputError: `repo_id` no such name.
         PublishingError: the Hub refuses or cannot be reached.
     """
     folder = Path(model_dir).expanduser()
@@ -112,8 +113,8 @@ def push_model(
     except RuntimeError as error:  # an upload whose connection is lost again and again
         cause = error.__cause__ or error
         raise PublishingError(
-            f"the upload to {repo_id} was interrupted ({_line(error)} {_line(cause)}): nothing is published yet and "
-            "what has arrived is kept; run the same command again"
+            f"the upload to {repo_id} was interrupted ({one_line(error)} {one_line(cause)}): nothing is published yet "
+            "and what has arrived is kept; run the same command again"
         ) from error
     return Published(f"{constants.ENDPOINT}/{repo_id}", commit.oid, commit.oid != before)
 
@@ -122,29 +123,29 @@ def _check_name(repo_id: str) -> None:
     try:
         validate_repo_id(repo_id)
     except HFValidationError as error:
-        raise ValueError(f"{repo_id!r} is no repository name (owner/name): {_line(error)}") from None
+        raise InputError(f"{repo_id!r} is no repository name (owner/name): {one_line(error)}") from None
     if "/" not in repo_id:
-        raise ValueError(f"{repo_id!r} is no repository name: write it as owner/name")
+        raise InputError(f"{repo_id!r} is no repository name: write it as owner/name")
 
 
 def _check_folder(folder: Path) -> None:
     if not folder.is_dir():
-        raise ValueError(f"{folder} is no folder: give one that a training run or save_pretrained wrote")
+        raise ModelError(f"{folder} is no folder: give one that a training run or save_pretrained wrote")
     for name, remedy in NEEDED.items():
         if not (folder / name).is_file():
-            raise ValueError(f"{folder} has no {name}: {remedy}")
+            raise ModelError(f"{folder} has no {name}: {remedy}")
     if not any(folder.glob("*.safetensors")):
-        raise ValueError(f"{folder} has no weights (*.safetensors): model.save_pretrained writes them")
+        raise ModelError(f"{folder} has no weights (*.safetensors): model.save_pretrained writes them")
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{folder}/config.json is no JSON: {_line(error)}") from None
+        raise ModelError(f"{folder}/config.json is no JSON: {one_line(error)}") from None
     if config.get("model_type") != "dmae":
-        raise ValueError(f"{folder} holds a {config.get('model_type')!r} model, not 'dmae'")
+        raise ModelError(f"{folder} holds a {config.get('model_type')!r} model, not 'dmae'")
     modules = {f"{name.split('.')[0]}.py" for name in (config.get("auto_map") or {}).values()}
     missing = sorted(name for name in modules if not (folder / name).is_file())
     if missing or not modules:
-        raise ValueError(
+        raise ModelError(
             f"{folder} lacks the model's code ({', '.join(missing) or 'no auto_map in config.json'}), without which "
             "nobody can load it from the Hub: save it again with save_pretrained"
         )
@@ -166,15 +167,11 @@ def _operations(folder: Path, repo_id: str) -> list[CommitOperationAdd]:
 def _explanation(error: Exception, repo_id: str, token: str | None) -> str:
     status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
     if status is None:
-        return f"{constants.ENDPOINT} cannot be reached ({_line(error)}): check the connection and run it again"
+        return f"{constants.ENDPOINT} cannot be reached ({one_line(error)}): check the connection and run it again"
     if not (token or get_token()):
         return f"the Hub wants to know who writes to {repo_id}: log in with `hf auth login`, or set HF_TOKEN"
     if status == 401 and not isinstance(error, RepositoryNotFoundError):
         return "the Hub does not accept this token: make one with write permission and `hf auth login` again"
     if status in (401, 403, 404):
         return f"this token may not write to {repo_id}: use one with write permission for {repo_id.split('/')[0]!r}"
-    return f"the Hub refused to publish {repo_id}: {_line(error)}"
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    return f"the Hub refused to publish {repo_id}: {one_line(error)}"

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations, product
 
+from ..corpora import CorpusError
+
 COLOURS = {
     "red": (225, 40, 40),
     "orange": (250, 135, 20),
@@ -120,7 +122,7 @@ def sample_scenes(split: str, count: int, rng: random.Random) -> Iterator[Scene]
         ValueError: where the test split is asked for more scenes than it has meanings.
     """
     if split == "test" and count > capacity(split) // 2:
-        raise ValueError(f"{count} test videos are too many to tell apart: ask for at most {capacity(split) // 2}")
+        raise CorpusError(f"{count} test videos are too many to tell apart: ask for at most {capacity(split) // 2}")
     seen = set()
     while count:
         scene = _sample_scene(PAIRS[split], rng)

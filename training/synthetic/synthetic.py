@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
+from ..corpora import CorpusError
 from .captions import describe
 from .rendering import render, write_video
 from .scenes import Scene, sample_scenes
@@ -87,9 +88,9 @@ def write_corpus(
 def _check(spec: dict) -> None:
     for name, value in spec.items():
         if name not in ("seed", "size") and value < 1:
-            raise ValueError(f"{name} must be at least 1, not {value}")
+            raise CorpusError(f"{name} must be at least 1, not {value}")
     if spec["size"] < 32 or spec["size"] % 2:
-        raise ValueError(f"size must be an even number of pixels, at least 32, not {spec['size']}")
+        raise CorpusError(f"size must be an even number of pixels, at least 32, not {spec['size']}")
 
 
 def _claim(root: Path, spec: dict) -> None:
@@ -97,10 +98,10 @@ def _claim(root: Path, spec: dict) -> None:
     for name in (SPEC, UNFINISHED):
         if (root / name).is_file():
             if _read_json(root / name) != spec:
-                raise ValueError(f"{root} holds a corpus of another spec ({name}): delete it or name another folder")
+                raise CorpusError(f"{root} holds a corpus of another spec ({name}): delete it or name another folder")
             return
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise ValueError(f"{root} is there and is not a synthetic corpus: name a new or empty folder")
+        raise CorpusError(f"{root} is there and is not a synthetic corpus: name a new or empty folder")
     root.mkdir(parents=True, exist_ok=True)
     _write_text(root / UNFINISHED, json.dumps(spec, indent=2) + "\n")
 
