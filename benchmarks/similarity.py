@@ -3,7 +3,8 @@
     python benchmarks/similarity.py            # 400 × 400 texts and videos, 32 words, 12 frames, 512 dimensions
 
 Operations of the similarity: A·(T+1)·B·F·D multiply-adds, of which the bare product of words and frames has
-A·T·B·F·D; the rest (maxima, gathers, averages) is 4 passes over A·T·B·F numbers held a block at a time.
+A·T·B·F·D; the rest (maxima, gathers, averages) is 5 passes over A·T·B·F numbers held a block at a time. A training
+step has three bare products: one forward, two backward; a fourth computes each block again.
 """
 
 import argparse
@@ -14,7 +15,7 @@ from collections.abc import Callable
 import torch
 from torch.nn import functional as F
 
-from dmae.modeling import TokenWeightPredictor, dmae_similarity, partial_order_loss
+from dmae.modeling import TokenWeightPredictor, dmae_similarity, negnce_loss, partial_order_loss
 
 
 def seconds(function: Callable[[], object], repeats: int) -> float:
@@ -68,6 +69,23 @@ def similarity_table(args: argparse.Namespace) -> None:
           f"{args.size**2 * args.words * args.frames * 4 / 2**20:.0f} MB")  # fmt: skip
 
 
+def training_table(args: argparse.Namespace) -> None:
+    """Similarity and loss, forward and backward, beside the three bare products that they cannot do without."""
+    sentence, words, weights, frames, mask = features(args.size, args.size, args.words, args.frames, args.dim)
+    tokens, images = words.flatten(0, 1), frames.flatten(0, 1)
+    products = tokens @ images.t()
+    bare = seconds(lambda: (tokens @ images.t(), products @ images, products.t() @ tokens), args.repeats)
+
+    def step():
+        inputs = [t.clone().requires_grad_() for t in (sentence, words, frames)]
+        negnce_loss(dmae_similarity(inputs[0], inputs[1], weights, inputs[2], mask)).backward()
+
+    took = seconds(step, args.repeats)
+    print(f"\n{'training step':32} {'seconds':>8} {'of bare':>8}")
+    print(f"{'three bare matrix products':32} {bare:8.3f} {1:8.2f}")
+    print(f"{'DMAE similarity and NegNCE':32} {took:8.3f} {took / bare:8.2f}")
+
+
 def partial_order_table(args: argparse.Namespace) -> None:
     heads = (
         TokenWeightPredictor(args.frames, args.words, args.dim),
@@ -98,6 +116,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     similarity_table(args)
+    training_table(args)
     partial_order_table(args)
 
 

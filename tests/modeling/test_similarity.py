@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dmae.modeling import dmae_similarity, nearest_frames
+from dmae.modeling.similarity import _best_frame
 
 INPUTS = ("sentence", "words", "word_weights", "frames", "frame_mask")
 
@@ -196,3 +197,13 @@ def test_bad_input_is_named(change, error, message):
     assert message in str(raised.value)
     with pytest.raises(ValueError, match="chunk_size"):
         dmae_similarity(*make_case(0), chunk_size=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("frames", [1, 2, 12, 300])
+def test_the_best_frame_is_exact_among_near_ties(dtype, frames):
+    generator = torch.Generator().manual_seed(frames)
+    close = torch.finfo(dtype).eps * torch.randint(-4, 5, (5, 6, frames, 7), generator=generator).to(dtype)
+    similarity = (torch.rand(5, 6, 1, 7, generator=generator, dtype=dtype) - 0.5) * (1 + close)
+    best = similarity.gather(2, _best_frame(similarity))
+    assert torch.equal(best, similarity.amax(dim=2, keepdim=True))
