@@ -11,7 +11,7 @@ import argparse
 import torch
 
 from dmae.modeling.loading import load_pretrained
-from dmae.training.batches.frame_source import Normalizer
+from dmae.modeling.normalization import Normalizer
 from dmae.training.synthetic.stills import Stills, embed_stills
 
 STILLS = {"train": 2000, "test": 500}

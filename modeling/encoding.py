@@ -8,6 +8,7 @@ import torch
 
 from .errors import InputError
 from .features import TextFeatures, VideoFeatures
+from .normalization import Normalizer
 
 TEXT_BATCH = 256
 VIDEO_BATCH = 16
@@ -65,9 +66,12 @@ def encode_videos(model, processor, videos: Sequence[Any], *, batch_size: int = 
     """
     if not len(videos):
         raise InputError("there is no video to encode: give at least one")
-    batches = []
+    batches, normalize = [], Normalizer(processor.video_processor)
     with inference(model):
         for start in range(0, len(videos), batch_size):
-            inputs = processor.video_processor(list(videos[start : start + batch_size]), return_tensors="pt")
-            batches.append(model.get_video_features(**inputs.to(model.device)).to("cpu", torch.float32))
+            chosen = list(videos[start : start + batch_size])
+            inputs = processor.video_processor(chosen, do_rescale=False, do_normalize=False, return_tensors="pt")
+            inputs = inputs.to(model.device)  # as bytes
+            inputs["pixel_values_videos"] = normalize(inputs["pixel_values_videos"])
+            batches.append(model.get_video_features(**inputs).to("cpu", torch.float32))
     return VideoFeatures.cat(batches)

@@ -1,7 +1,7 @@
 """`FrameLoader`: frames of many videos, read ahead in worker processes, in order, going on past the bad ones."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,14 +20,16 @@ class LoadedVideo:
     Args:
         index: its position in `sources`.
         source: what was given there.
-        frames: its frames, or None where it could not be read.
+        frames: its frames, or None where it could not be read, or something was made of them.
         error: why it could not be read, else None.
+        prepared: what the loader's `prepare` made of the frames.
     """
 
     index: int
     source: Any
     frames: VideoFrames | None
     error: VideoDecodeError | None
+    prepared: Any = None
 
 
 class FrameLoader:
@@ -45,6 +47,9 @@ class FrameLoader:
         indices: the positions to read, in order; all by default (to resume, or to shuffle).
         seed: of `sampling="random_segments"`; each item and epoch (`set_epoch`) draws its own moments.
         prefetch: videos a worker reads ahead.
+        prepare: called in the worker with a position and its `VideoFrames`; what it returns (tensors, plain values and
+            tuples of them) comes in place of the frames. Its tensors are in shared memory, each an open file for as
+            long as somebody holds it.
     """
 
     def __init__(
@@ -59,6 +64,7 @@ class FrameLoader:
         indices: Sequence[int] | None = None,
         seed: int = 0,
         prefetch: int = 2,
+        prepare: Callable[[int, VideoFrames], Any] | None = None,
         **read_options: Any,
     ):
         asked = {"num_frames": num_frames, "sampling": sampling}
@@ -74,6 +80,7 @@ class FrameLoader:
         self.indices = indices if indices is not None else range(len(sources))
         self.seed = seed
         self.prefetch = prefetch
+        self.prepare = prepare
         self.epoch = 0
 
     def __len__(self) -> int:
@@ -103,6 +110,9 @@ class FrameLoader:
             prefetch_factor=self.prefetch if workers else None,
         )
         for index, (packed, error) in zip(list(indices), loader):
+            if self.prepare is not None:
+                yield LoadedVideo(index, self.sources[index], None, error, packed)
+                continue
             # Copied out of the shared memory, which would keep a file open for as long as somebody holds the frames.
             frames = (
                 None
@@ -128,13 +138,14 @@ class _Videos(Dataset):
         self.indices = indices
         self.sources, self.windows = loader.sources, loader.windows
         self.options = {"threads": 1, **loader.options} if loader.workers else loader.options
+        self.prepare = loader.prepare
         self.random = self.options.get("sampling") == "random_segments"
         self.seeds = (loader.seed, loader.epoch)
 
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, position: int) -> tuple[tuple | None, VideoDecodeError | None]:
+    def __getitem__(self, position: int) -> tuple[Any, VideoDecodeError | None]:
         index, source = self.indices[position], None
         start, end = (self.windows[index] if self.windows is not None else None) or (None, None)
         seed = (*self.seeds, index) if self.random else None
@@ -143,6 +154,8 @@ class _Videos(Dataset):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # they travel in VideoFrames.warnings
                 read = read_frames(source, start=start, end=end, seed=seed, **self.options)
+            if self.prepare is not None:
+                return self.prepare(index, read), None
         except Exception as error:  # one bad file must not end the reading of a corpus
             told = isinstance(error, VideoDecodeError)
             return None, error if told else VideoDecodeError(source_name(source), one_line(error))

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
+from .errors import DmaeError
+
 URL = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+)://")
 WHOLE = 4 << 20  # bytes up to which a file comes in one request
 BLOCK = 1 << 20  # bytes of a request for a part of a larger one
@@ -28,7 +30,7 @@ _CREDENTIALS = {
 _PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}
 
 
-class RemoteVideoError(OSError):
+class RemoteVideoError(DmaeError, OSError):
     """A URL that cannot be listed or read; the message is one line that names it and the remedy."""
 
 

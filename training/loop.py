@@ -16,9 +16,9 @@ from accelerate.tracking import get_available_trackers
 from accelerate.utils import DistributedType, InitProcessGroupKwargs, set_seed
 
 from dmae.modeling import DmaeError, DmaeModel
+from dmae.modeling.normalization import Normalizer
 
 from .batches.collation import PairBatch, to_device
-from .batches.frame_source import Normalizer
 from .batches.loading import make_batches
 from .checkpoints import CheckpointStore, Position, flush_folder, publish_files
 from .config import ConfigError, TrainConfig, save_config

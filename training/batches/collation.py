@@ -8,10 +8,10 @@ import torch
 from torch.utils.data import Dataset
 
 from dmae.modeling import DmaeProcessor
+from dmae.modeling.normalization import Normalizer
 
 from ..corpora import VideoSample
 from .caption_edits import CaptionEditor
-from .frame_source import Normalizer
 from .sampling import Pair
 from .word_dropping import WordDropper
 

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import torch
 from tqdm.auto import tqdm
 
-from dmae.modeling import DmaeError, DmaeVideoProcessor, VideoFrames, read_frames
+from dmae.modeling import DmaeError, DmaeVideoProcessor, read_frames
 from dmae.modeling.frame_loader import FrameLoader
+from dmae.modeling.normalization import cropped_bytes
 
 from ..corpora import CorpusError, VideoSample
 
@@ -50,7 +51,7 @@ class FrameMemory(torch.utils.data.Dataset):
             if video.frames is None:
                 logger.warning("left out: %s", video.error)
                 continue
-            frames, mask = resized_and_cropped(video.frames, video_processor)
+            frames, mask = cropped_bytes(video.frames, video_processor)
             if self.frames is None:
                 self.frames = frames.new_empty(len(samples), *frames.shape)
                 self.mask = mask.new_empty(len(samples), *mask.shape)
@@ -74,29 +75,10 @@ def read_video(sample: VideoSample, video_processor: DmaeVideoProcessor) -> tupl
     except DmaeError as error:
         logger.warning("left out: %s", error)
         return None
-    return resized_and_cropped(frames, video_processor)
-
-
-def resized_and_cropped(frames: VideoFrames, video_processor: DmaeVideoProcessor) -> tuple[torch.Tensor, torch.Tensor]:
-    processed = video_processor([frames], do_rescale=False, do_normalize=False, return_tensors="pt")
-    return processed["pixel_values_videos"][0], processed["frame_mask"][0]
+    return cropped_bytes(frames, video_processor)
 
 
 def leave_signals_to_parent(_: int) -> None:
     """A terminal sends Ctrl-C to worker processes too; only the parent decides when they end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-class Normalizer:
-    """What the video processor does last: bytes to normalised floats, in one pass on the frames' device."""
-
-    def __init__(self, video_processor: DmaeVideoProcessor):
-        mean = torch.tensor(video_processor.image_mean if video_processor.do_normalize else [0.0] * 3)
-        std = torch.tensor(video_processor.image_std if video_processor.do_normalize else [1.0] * 3)
-        factor = video_processor.rescale_factor if video_processor.do_rescale else 1.0
-        self.scale, self.shift = (factor / std).view(3, 1, 1), (-mean / std).view(3, 1, 1)
-
-    def __call__(self, frames: torch.Tensor) -> torch.Tensor:
-        scale, shift = self.scale.to(frames.device), self.shift.to(frames.device)
-        return torch.addcmul(shift, frames.float(), scale)

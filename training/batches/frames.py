@@ -14,10 +14,10 @@ from tqdm.auto import tqdm
 
 from dmae.modeling import DmaeVideoProcessor
 from dmae.modeling.frame_loader import FrameLoader
+from dmae.modeling.normalization import cropped_bytes
 
 from ..corpora import CorpusError, VideoSample
 from .cache_settings import CacheSettings
-from .frame_source import resized_and_cropped
 
 SHARD = "frames-*.arrow"
 SHARD_VIDEOS = 32
@@ -205,7 +205,7 @@ class _ShardWriter:
         return self.folder / f".frames-{self.number:06d}.{os.getpid()}.tmp"
 
     def add(self, video_id: str, frames) -> None:
-        pixels, mask = resized_and_cropped(frames, self.processor)
+        pixels, mask = cropped_bytes(frames, self.processor)
         row = [[video_id], [frames.timestamps.tolist()], [pixels[: int(mask.sum())].numpy().tobytes()]]
         if self.writer is None:
             self.writer, self.rows = pa.ipc.new_file(str(self.passing_name), self.schema), 0

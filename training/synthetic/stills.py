@@ -16,8 +16,8 @@ from tqdm.auto import tqdm
 from transformers import get_cosine_schedule_with_warmup
 
 from dmae.modeling import DmaeModel, DmaeProcessor, dmae_similarity, info_nce_loss
+from dmae.modeling.normalization import Normalizer
 
-from ..batches.frame_source import Normalizer
 from .captions import SIZE_WORDS
 from .rendering import render
 from .scenes import COLOURS, SHAPES, Scene, sample_scenes

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from training_parts import WORDS, tiny_model
 
+from dmae.modeling.normalization import Normalizer
 from dmae.training.batches.caption_edits import CaptionEditor
 from dmae.training.batches.collation import Collator, PairDataset, to_device
-from dmae.training.batches.frame_source import Normalizer
 from dmae.training.batches.sampling import Pair, PairBatchSampler, unique_batches
 from dmae.training.batches.word_dropping import WordDropper
 from dmae.training.corpora import VideoSample
