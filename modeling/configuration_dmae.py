@@ -48,8 +48,8 @@ class DmaeConfig(PreTrainedConfig):
     sub_configs: ClassVar[dict] = {"text_config": AutoConfig, "vision_config": AutoConfig}
 
     encoder: str = "clip"
-    text_config: dict | PreTrainedConfig | None = None
-    vision_config: dict | PreTrainedConfig | None = None
+    text_config: Any = None  # given as a dictionary or None, it is of its tower's class once this is made
+    vision_config: Any = None
     projection_dim: int = 512
     num_frames: int = 12
     max_words: int = 32

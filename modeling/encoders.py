@@ -12,7 +12,8 @@ from typing import Any
 import torch
 import transformers
 from torch import nn
-from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD, PILImageResampling
+from transformers.image_utils import PILImageResampling
+from transformers.utils.constants import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 from .errors import InputError, ModelError
 
@@ -138,7 +139,7 @@ def build_projections(encoder: Encoder, text_config, vision_config, dim: int) ->
 
 
 def text_states(
-    encoder: Encoder, tower: nn.Module, input_ids: torch.Tensor, attention_mask: torch.Tensor | None
+    encoder: Encoder, tower: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """States of the sentence `(A, W)` and of each token `(A, T, W)`, before any projection."""
     output = tower(input_ids=input_ids, attention_mask=None if encoder.fixed_length else attention_mask)
@@ -148,7 +149,7 @@ def text_states(
     return words[:, 0] if encoder.first_is_sentence else output.pooler_output, words
 
 
-def picture_states(encoder: Encoder, tower: nn.Module, pixels: torch.Tensor, **options) -> torch.Tensor:
+def picture_states(encoder: Encoder, tower: Any, pixels: torch.Tensor, **options) -> torch.Tensor:
     """States `(N, W)` of pictures `(N, 3, H, W)`, before any projection. options: for the tower's layers."""
     if not encoder.patches:
         return tower(pixel_values=pixels, **options).pooler_output

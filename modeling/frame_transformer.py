@@ -1,5 +1,7 @@
 """Attention over the frames of a video, the part of the model that knows their order."""
 
+from typing import Any, cast
+
 import torch
 from torch import nn
 from transformers import CLIPTextConfig
@@ -33,7 +35,7 @@ class FrameTransformer(nn.Module):
         super().__init__()
         self.config = block_config(config)
         self.position_embedding = nn.Embedding(config.num_frames, config.projection_dim)
-        self.encoder = CLIPEncoder(self.config)
+        self.encoder: Any = CLIPEncoder(cast(Any, self.config))  # it reads what towers share, and says CLIPConfig
 
     @torch.no_grad()
     def copy_blocks(self, text_tower: nn.Module) -> bool:

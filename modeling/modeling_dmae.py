@@ -4,7 +4,7 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from transformers import AutoConfig, AutoModel, PreTrainedConfig
 from transformers import initialization as init
 from transformers.models.clip.modeling_clip import CLIPPreTrainedModel
-from transformers.utils import ModelOutput, logging
+from transformers.utils import logging
+from transformers.utils.generic import ModelOutput
 
 from .configuration_dmae import DmaeConfig
 from .encoders import (
@@ -27,7 +28,6 @@ from .encoders import (
 from .errors import InputError, ModelError
 from .features import TextFeatures, VideoFeatures
 from .frame_transformer import FrameTransformer
-from .logit_scale import CappedScale
 from .losses import info_nce_loss, negnce_loss
 from .similarity import dmae_similarity
 from .token_masking import ATTENTION_PREDICTORS, TokenWeightPredictor, partial_order_loss
@@ -35,6 +35,21 @@ from .token_shift import add_token_shift, frame_neighbours
 
 HUB_OPTIONS = ("revision", "token", "cache_dir", "local_files_only", "force_download", "subfolder")
 TOWERS = ("text_model.", "vision_model.", "text_projection.", "visual_projection.")
+
+MAX_LOGIT_SCALE = 100.0  # the largest inverse temperature that training may reach, CLIP's
+
+
+class CappedScale(torch.autograd.Function):
+    """`min(scale, 100)`. At the cap the gradient still lowers the scale; a clamp's would be 0 and hold it for good."""
+
+    @staticmethod
+    def forward(ctx, scale: torch.Tensor) -> torch.Tensor:
+        ctx.at_cap = scale >= MAX_LOGIT_SCALE
+        return scale.clamp(max=MAX_LOGIT_SCALE)
+
+    @staticmethod
+    def backward(ctx, gradient: torch.Tensor) -> torch.Tensor:
+        return torch.where(ctx.at_cap, gradient.clamp(min=0), gradient)
 
 
 @dataclass
@@ -54,23 +69,25 @@ class DmaeOutput(ModelOutput):
         frame_mask (`torch.FloatTensor` of shape `(B, F)`, *optional*): frame weights, 0 on padding.
     """
 
-    loss: torch.FloatTensor | None = None
-    contrastive_loss: torch.FloatTensor | None = None
-    partial_order_loss: torch.FloatTensor | None = None
-    logits_per_text: torch.FloatTensor | None = None
-    logits_per_video: torch.FloatTensor | None = None
-    sentence_embeds: torch.FloatTensor | None = None
-    word_embeds: torch.FloatTensor | None = None
-    word_weights: torch.FloatTensor | None = None
-    frame_embeds: torch.FloatTensor | None = None
-    frame_mask: torch.FloatTensor | None = None
+    loss: torch.Tensor | None = None
+    contrastive_loss: torch.Tensor | None = None
+    partial_order_loss: torch.Tensor | None = None
+    logits_per_text: torch.Tensor | None = None
+    logits_per_video: torch.Tensor | None = None
+    sentence_embeds: torch.Tensor | None = None
+    word_embeds: torch.Tensor | None = None
+    word_weights: torch.Tensor | None = None
+    frame_embeds: torch.Tensor | None = None
+    frame_mask: torch.Tensor | None = None
 
     @property
     def text_features(self) -> TextFeatures:
+        assert self.sentence_embeds is not None and self.word_embeds is not None and self.word_weights is not None
         return TextFeatures(self.sentence_embeds, self.word_embeds, self.word_weights)
 
     @property
     def video_features(self) -> VideoFeatures:
+        assert self.frame_embeds is not None and self.frame_mask is not None
         return VideoFeatures(self.frame_embeds, self.frame_mask)
 
 
@@ -115,6 +132,10 @@ class DmaeModel(DmaePreTrainedModel):
     # A fixed scale is a number in the config; dual encoders carry one, and SigLIP's a bias, as parameters.
     _keys_to_ignore_on_load_unexpected: ClassVar[list[str]] = [r"^logit_(scale|bias)$", r"position_ids$"]
 
+    text_model: Any  # of the classes of the checkpoint's type
+    vision_model: Any
+    frame_predictor: nn.Module
+
     def __init__(self, config: DmaeConfig):
         super().__init__(config)
         dim = config.projection_dim
@@ -145,12 +166,11 @@ class DmaeModel(DmaePreTrainedModel):
         self.post_init()
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path, *args, output_loading_info=False, **kwargs):
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, output_loading_info=False, **kwargs) -> "DmaeModel":
         """As in transformers. A checkpoint from before `"projected_attention"` had this name says `"attention"` and
         holds query and key layers: it loads as what it is, unless the call asks for another predictor."""
-        model, report = super().from_pretrained(
-            pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs
-        )
+        load: Any = super().from_pretrained  # transformers does not type what `output_loading_info` adds
+        model, report = load(pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs)
         named_before = "word_predictor.query.weight" in report["unexpected_keys"]
         if named_before and model.config.tpm_predictor == "attention" and "tpm_predictor" not in kwargs:
             config = copy.deepcopy(model.config)
@@ -159,10 +179,11 @@ class DmaeModel(DmaePreTrainedModel):
             others = {
                 key: value for key, value in kwargs.items() if key not in (*DmaeConfig.__annotations__, "config")
             }
-            model, report = super().from_pretrained(
+            model, report = load(
                 pretrained_model_name_or_path, *args, config=config, output_loading_info=True, **others
             )
-        return (model, report) if output_loading_info else model
+        loaded: Any = (model, report) if output_loading_info else model
+        return loaded
 
     @classmethod
     def from_dual_encoder(cls, pretrained_model_name_or_path, **kwargs) -> "DmaeModel":
@@ -226,7 +247,7 @@ class DmaeModel(DmaePreTrainedModel):
 
     def get_text_features(
         self,
-        input_ids: torch.LongTensor,
+        input_ids: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
         word_weights: torch.Tensor | None = None,
     ) -> TextFeatures:
@@ -257,7 +278,7 @@ class DmaeModel(DmaePreTrainedModel):
         return TextFeatures(sentence_embeds, word_embeds, weights)
 
     def get_video_features(
-        self, pixel_values_videos: torch.FloatTensor, frame_mask: torch.Tensor | None = None
+        self, pixel_values_videos: torch.Tensor, frame_mask: torch.Tensor | None = None
     ) -> VideoFeatures:
         """Embeds videos.
 
@@ -306,9 +327,9 @@ class DmaeModel(DmaePreTrainedModel):
 
     def forward(
         self,
-        input_ids: torch.LongTensor | None = None,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        pixel_values_videos: torch.FloatTensor | None = None,
+        pixel_values_videos: torch.Tensor | None = None,
         word_weights: torch.Tensor | None = None,
         frame_mask: torch.Tensor | None = None,
         return_loss: bool = False,
@@ -346,8 +367,8 @@ class DmaeModel(DmaePreTrainedModel):
         # Differences of similarities are magnified by the logit scale: they are taken in float32 under autocast too.
         with torch.autocast(text_features.word_embeds.device.type, enabled=False):
             similarity = self.similarity(_float(text_features), _float(video_features))
-            output.logits_per_text = self.scale * similarity
-            output.logits_per_video = output.logits_per_text.t()
+            logits = self.scale * similarity
+            output.logits_per_text, output.logits_per_video = logits, logits.t()
             if return_loss:
                 self._add_loss(output, similarity)
         return output
@@ -360,20 +381,20 @@ class DmaeModel(DmaePreTrainedModel):
         return self.config.logit_scale
 
     def _add_loss(self, output: DmaeOutput, similarity: torch.Tensor) -> None:
-        config, count = self.config, len(output.frame_embeds)
+        config, count = self.config, len(output.video_features.frame_embeds)
         wrong = {"wrong_texts": similarity[count:]} if len(similarity) > count else {}
         if config.loss == "negnce":
             options = (config.negative_margin, config.negative_weight)
-            output.contrastive_loss = negnce_loss(similarity[:count], self.scale, *options, **wrong)
+            loss = negnce_loss(similarity[:count], self.scale, *options, **wrong)
         else:
-            output.contrastive_loss = info_nce_loss(similarity[:count], self.scale, **wrong)
-        output.loss = output.contrastive_loss
+            loss = info_nce_loss(similarity[:count], self.scale, **wrong)
+        output.loss = output.contrastive_loss = loss
         if config.tpm_predictor is not None:
-            output.partial_order_loss = self._partial_order_loss(output)
-            output.loss = output.loss + config.tpm_weight * output.partial_order_loss
+            output.partial_order_loss = partial_order = self._partial_order_loss(output)
+            output.loss = loss + config.tpm_weight * partial_order
 
     def _partial_order_loss(self, output: DmaeOutput) -> torch.Tensor:
-        count = len(output.frame_embeds)
+        count = len(output.video_features.frame_embeds)
         sentence, words, word_mask, frames, frame_mask = (
             t[:count].to(next(self.word_predictor.parameters()).dtype)
             for t in (*output.text_features, *output.video_features)
@@ -415,7 +436,7 @@ def _refuse_new_blocks(config: DmaeConfig) -> None:
     """A frame transformer starts from CLIP's text blocks; those of other towers have other parts or other sizes."""
     text = config.text_config
     if config.encoder == "clip":
-        raise ValueError(
+        raise InputError(
             f"temporal_layers={config.temporal_layers} cannot be initialised from a text tower of "
             f"{text.num_hidden_layers} layers of size {text.hidden_size} and {text.max_position_embeddings} positions "
             f"at projection_dim={config.projection_dim} and num_frames={config.num_frames}: ask for fewer layers or 0"

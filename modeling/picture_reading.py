@@ -116,7 +116,7 @@ def _standard_colours(image: Image.Image, profile: bytes | None) -> Image.Image:
             theirs = ImageCms.ImageCmsProfile(io.BytesIO(profile))
             if image.mode != "RGB" or "sRGB" not in ImageCms.getProfileDescription(theirs):
                 ours = ImageCms.createProfile("sRGB")
-                return ImageCms.profileToProfile(image, theirs, ours, outputMode="RGB")
+                return ImageCms.profileToProfile(image, theirs, ours, outputMode="RGB") or image
     return image.convert("RGB")
 
 

@@ -145,7 +145,7 @@ def remote_errors(url: str):
 
 
 def _reason(url: str, error: Exception) -> str:
-    kind, said = URL.match(url)[1].lower(), " ".join(str(error).split())
+    kind, said = url.partition("://")[0].lower(), " ".join(str(error).split())
     if isinstance(error, ImportError):
         return f"reading {kind}:// needs the package {_PACKAGES.get(kind, 'of that store')}: pip install it ({said})"
     if isinstance(error, ValueError) and "Protocol not known" in said:

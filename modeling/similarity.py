@@ -117,7 +117,7 @@ def _block_scores(tokens, word_weights, frames, frame_weights, neighbor_index=No
     similarity = tokens.reshape(-1, dim) @ frames.view(-1, dim).t()
     # Averages of half-precision similarities are taken in float32.
     similarity = similarity.view(a, num_tokens, num_frames, b).to(frame_weights.dtype)
-    if neighbor_index is None:
+    if neighbor_index is None or neighbor_gain is None:
         best = similarity.amax(dim=2)
     else:
         where = _best_frame(similarity.detach())

@@ -24,7 +24,7 @@ class TokenWeightPredictor(nn.Module):
     def __init__(self, num_queries: int, num_tokens: int, dim: int):
         super().__init__()
         self.query_mix = nn.Linear(num_queries, num_tokens, bias=False)
-        self.norm = nn.LayerNorm((num_tokens, 2 * dim))
+        self.norm = nn.LayerNorm([num_tokens, 2 * dim])
         self.hidden = nn.Linear(2 * dim, dim // 2, bias=False)
         self.output = nn.Linear(dim // 2, 1, bias=False)
 

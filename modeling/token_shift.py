@@ -5,14 +5,15 @@ of the frame before, another eighth from the frame after. A frame without that n
 the class token is never touched. The eighths are TSM's (arXiv:1811.08383), as is the shift along time.
 """
 
+from typing import Any
+
 import torch
-from torch import nn
 
 LAYERS = 2
 SHARE = 8
 
 
-def add_token_shift(tower: nn.Module) -> None:
+def add_token_shift(tower: Any) -> None:
     """Makes a vision tower with a class token take `neighbours`, beside its own arguments, and shift by them."""
     layers = tower.encoder.layers
     for number, layer in enumerate(layers):

@@ -35,7 +35,7 @@ class FrameConverter:
         matrix = display_matrix(frame)
         pixels = upright(self._rgb(frame, "rgb48le" if high_range else "rgb24"), matrix)
         if self.shape is None:
-            height, width = square_pixels(*pixels.shape[:2], self.pixel_aspect, is_turned(matrix))
+            height, width = square_pixels(pixels.shape[0], pixels.shape[1], self.pixel_aspect, is_turned(matrix))
             self.shape = (height, width) if self.size is None else shortest_edge_size(height, width, self.size)
         if high_range:
             pixels = pixels.astype(np.float32) / 65535

@@ -7,9 +7,10 @@ import numpy as np
 import torch
 from PIL import Image
 from transformers.feature_extraction_utils import BatchFeature
-from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD, PILImageResampling, SizeDict
+from transformers.image_utils import PILImageResampling, SizeDict
 from transformers.image_utils import get_image_size_for_max_height_width as fit_inside
 from transformers.processing_utils import VideosKwargs
+from transformers.utils.constants import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 from transformers.video_processing_utils import BaseVideoProcessor
 
 from .errors import InputError
@@ -60,8 +61,9 @@ class DmaeVideoProcessor(BaseVideoProcessor):
     @property
     def read_options(self) -> dict[str, Any]:
         """What to give `read_frames` so that its frames need no resizing here."""
-        direct = self.do_resize and self.size.shortest_edge and not self.size.longest_edge
-        size = self.size.shortest_edge if direct and FILTERS.get(self.resample) == "bicubic" else None
+        edges: Any = self.size  # a SizeDict since the processor was made
+        direct = self.do_resize and edges.shortest_edge and not edges.longest_edge
+        size = edges.shortest_edge if direct and FILTERS.get(self.resample) == "bicubic" else None
         return {"num_frames": self.num_frames, "sampling": self.sampling, "size": size}
 
     def _decode_and_sample_videos(
@@ -78,7 +80,7 @@ class DmaeVideoProcessor(BaseVideoProcessor):
         for video, known in zip(videos, described, strict=True):
             if is_video_source(video):
                 video = self._read_as_asked(video, asked)
-            frames, moments = self._sample(video, known, asked, do_sample_frames)
+            frames, moments = self._sample(video, known, asked, bool(do_sample_frames))
             decoded.append(frames)
             metadata.append(moments)
         return decoded, metadata
@@ -121,7 +123,7 @@ class DmaeVideoProcessor(BaseVideoProcessor):
         videos: list[torch.Tensor],
         do_resize: bool,
         size: SizeDict,
-        resample: int | None,
+        resample: Any,
         do_center_crop: bool,
         crop_size: SizeDict,
         do_rescale: bool,
@@ -205,13 +207,14 @@ def _target_size(video: torch.Tensor, size: SizeDict) -> tuple[int, int]:
 def _center_crop(video: torch.Tensor, size: SizeDict) -> torch.Tensor:
     """The middle of each frame, with black around frames that are smaller."""
     height, width = video.shape[-2:]
-    missing_h, missing_w = max(size.height - height, 0), max(size.width - width, 0)
+    wanted_h, wanted_w = size.height or height, size.width or width
+    missing_h, missing_w = max(wanted_h - height, 0), max(wanted_w - width, 0)
     if missing_h or missing_w:
         around = (missing_w // 2, missing_w - missing_w // 2, missing_h // 2, missing_h - missing_h // 2)
         video = torch.nn.functional.pad(video, around)
         height, width = video.shape[-2:]
-    top, left = (height - size.height) // 2, (width - size.width) // 2
-    return video[..., top : top + size.height, left : left + size.width]
+    top, left = (height - wanted_h) // 2, (width - wanted_w) // 2
+    return video[..., top : top + wanted_h, left : left + wanted_w]
 
 
 DmaeVideoProcessor.register_for_auto_class("AutoVideoProcessor")

@@ -110,19 +110,19 @@ def decoder_threads() -> int:
 
 
 def _is_positive(value: Any) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and value > 0
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value > 0)
 
 
 def _read(video: OpenVideo, num_frames: int, window, convert: FrameConverter, sampling: str, rng) -> VideoFrames:
     timeline = read_timeline(video)
     state = rng.bit_generator.state if rng is not None else None
-    seeker, ticks = _find(video, timeline, window, num_frames, convert, sampling, rng)
-    cut_short = seeker is None
+    seeker, ticks, all_there = _find(video, timeline, window, num_frames, convert, sampling, rng)
+    cut_short = not all_there
     if cut_short:  # the header promised more than the file holds: look at what there is, and take the same draws
         timeline = read_timeline(video, scan=True)
         if rng is not None:
             rng.bit_generator.state = state
-        seeker, ticks = _find(video, timeline, window, num_frames, convert, sampling, rng)
+        seeker, ticks, _ = _find(video, timeline, window, num_frames, convert, sampling, rng)
     if not seeker.results:
         raise video.error("no frame could be decoded")
     found = [_nearest(seeker.results, tick) for tick in ticks]
@@ -135,11 +135,12 @@ def _read(video: OpenVideo, num_frames: int, window, convert: FrameConverter, sa
     )
 
 
-def _find(video, timeline, window, num_frames, convert, sampling, rng) -> tuple[FrameSeeker | None, list[int]]:
+def _find(video, timeline, window, num_frames, convert, sampling, rng) -> tuple[FrameSeeker, list[int], bool]:
+    """What was found at the moments of a sampling, the moments, and whether the file holds as much as it promised."""
     begin, end = _window(video, timeline, *window)
     ticks = [timeline.tick(moment) for moment in sample_times(begin, end, num_frames, sampling, rng)]
     seeker = FrameSeeker(video, timeline, convert)
-    return (seeker if seeker.find(ticks) else None), ticks
+    return seeker, ticks, seeker.find(ticks)
 
 
 def _window(video: OpenVideo, timeline: Timeline, start: float | None, end: float | None) -> tuple[Fraction, Fraction]:

@@ -4,8 +4,10 @@ import bisect
 from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import groupby
+from typing import Any
 
 import av
+from av.error import FFmpegError
 from av.video.frame import PictureType
 
 from .video_source import OpenVideo
@@ -55,7 +57,7 @@ class FrameSeeker:
         self.video = video
         self.timeline = timeline
         self.convert = convert
-        self.results: dict[int, tuple[int, object]] = {}
+        self.results: dict[int, tuple[int, Any]] = {}
         self.early: set[int] = set()
         self.failed_packets = self.damaged = self.absent = 0
         self.careful = is_careful(video)
@@ -100,7 +102,7 @@ class FrameSeeker:
             try:
                 self.video.container.seek(keyframe, stream=self.video.stream, backward=True)
                 return False
-            except (av.FFmpegError, OSError):
+            except (FFmpegError, OSError):
                 pass  # a file that cannot be sought is read from its beginning
         if not self.video.fresh:
             self.video.open()
@@ -199,7 +201,7 @@ class _Run:
     def _frames(self, packet: av.Packet | None) -> list[av.VideoFrame]:
         try:
             return self.seeker.video.stream.codec_context.decode(packet)
-        except (av.FFmpegError, ValueError):
+        except (FFmpegError, ValueError):
             # Before the first frame of a recording that begins between keyframes, refusals are as they should be.
             self.seeker.failed_packets += self.latest is not None or not self.at_beginning
             return []
@@ -241,7 +243,7 @@ class _CountedRun(_Run):
 
     def __init__(self, *args, **options):
         super().__init__(*args, **options)
-        self.times: deque[int] = deque()
+        self.times: deque[int | None] = deque()
 
     def _plan(self) -> Iterator[av.Packet]:
         after, started = 0, self.first == "any"

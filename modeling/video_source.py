@@ -10,6 +10,9 @@ from fractions import Fraction
 from typing import Any, BinaryIO
 
 import av
+from av.error import FFmpegError
+from av.format import Flags
+from av.stream import Discard, Disposition
 
 from .errors import VideoDecodeError, one_line
 from .video_clock import SteadyClock
@@ -68,7 +71,7 @@ class OpenVideo:
         codec.thread_count = self.threads
         for other in self.container.streams:
             if other is not self.stream:
-                other.discard = av.stream.Discard.all
+                other.discard = Discard.all
         self.fresh = True
 
     def packets(self, *streams, clock: SteadyClock | None = None) -> Iterator[av.Packet]:
@@ -83,7 +86,7 @@ class OpenVideo:
                     if clock is not None:
                         clock.adjust(packet)
                     yield packet
-        except (av.FFmpegError, OSError) as error:
+        except (FFmpegError, OSError) as error:
             self.damage = getattr(error, "strerror", None) or str(error)
 
     def close(self) -> None:
@@ -93,7 +96,7 @@ class OpenVideo:
 
     def steady_clock(self) -> SteadyClock:
         """A clock for one pass over the packets from the beginning."""
-        return SteadyClock(self.time_base, bool(self.container.format.flags & av.format.Flags.ts_discont.value))
+        return SteadyClock(self.time_base, bool(self.container.format.flags & Flags.ts_discont.value))
 
     @property
     def time_base(self) -> Fraction:
@@ -110,11 +113,11 @@ class OpenVideo:
 
     def _choose_stream(self):
         """The stream a player would show: never a cover picture, the largest of several."""
-        still = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
+        still = Disposition.attached_pic | Disposition.timed_thumbnails
         candidates = [s for s in self.container.streams.video if not s.disposition & still and s.codec_context]
         if not candidates:
             raise self.error("has no video stream (audio only, or a codec that is not supported)")
-        default = av.stream.Disposition.default
+        default = Disposition.default
         best = max(
             candidates,
             key=lambda s: (s.codec_context.width * s.codec_context.height, bool(s.disposition & default), -s.index),
@@ -186,7 +189,7 @@ def open_video(source: Any, limits: VideoLimits, threads: int) -> Iterator[OpenV
         yield video
     except VideoDecodeError:
         raise
-    except (av.FFmpegError, OSError, MemoryError, OverflowError, ZeroDivisionError) as error:
+    except (FFmpegError, OSError, MemoryError, OverflowError, ZeroDivisionError) as error:
         reason = getattr(error, "strerror", None) or one_line(error).removeprefix(f"{name}: ")
         raise VideoDecodeError(name, f"cannot be read as a video ({reason})") from error
     finally:

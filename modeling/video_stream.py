@@ -12,6 +12,8 @@ from typing import Any
 
 import av
 import numpy as np
+from av.error import EOFError as EndOfFile
+from av.error import FFmpegError
 from av.video.frame import PictureType
 
 from .errors import InputError
@@ -107,7 +109,7 @@ class FrameStream:
             warnings.warn(f"{source_name(self.source)}: {message}", UserWarning, stacklevel=2)
 
     def _evenly(self, video: OpenVideo, timeline: Timeline, faults: "_Faults") -> Iterator[StreamedFrame]:
-        moments = Moments(timeline, self.frames_per_second, self.start, self.end)
+        moments = Moments(timeline, float(self.frames_per_second), self.start, self.end)
         convert, position = FrameConverter(self.size, video.pixel_aspect), moments.first
         sparing, seeking = not timeline.by_count, True
         while position < moments.stop:
@@ -154,8 +156,8 @@ class FrameStream:
         self.warnings = tuple(faults.lines)
 
 
-def check_rate(frames_per_second: float | str) -> None:
-    """Raises a `ValueError` unless this is a positive, finite number or `"keyframes"`."""
+def check_rate(frames_per_second: Any) -> None:
+    """Raises an `InputError` unless this is a positive, finite number or `"keyframes"`."""
     if frames_per_second == KEYFRAMES:
         return
     number = isinstance(frames_per_second, int | float | np.number) and not isinstance(frames_per_second, bool)
@@ -169,7 +171,7 @@ def go_to(video: OpenVideo, keyframe: int | None) -> None:
         try:
             video.container.seek(keyframe, stream=video.stream, backward=True)
             return
-        except (av.FFmpegError, OSError):
+        except (FFmpegError, OSError):
             pass  # a file that cannot be sought is read from its beginning
     if not video.fresh:
         video.open()
@@ -223,9 +225,9 @@ class _Faults:
     def decode(self, codec, packet: av.Packet | None, counted: bool = True) -> list[av.VideoFrame]:
         try:
             return codec.decode(packet)
-        except av.EOFError:  # emptied before
+        except EndOfFile:  # emptied before
             return []
-        except (av.FFmpegError, ValueError):
+        except (FFmpegError, ValueError):
             self.failed_packets += counted
             return []
 

@@ -289,6 +289,8 @@ def converted(key: str, value, hint):
     if value is None and type(None) in get_args(hint):
         return None
     wanted = value_type(hint)
+    if wanted is Any:
+        return value
     if get_origin(wanted) is Literal:
         # YAML 1.1 reads a bare `no` as false.
         value = "no" if value is False and "no" in get_args(wanted) else value
