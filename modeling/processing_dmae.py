@@ -1,6 +1,8 @@
 """Turns texts and videos into exactly the inputs of [`DmaeModel`]."""
 
 import warnings
+from collections.abc import Iterable
+from itertools import islice
 
 from transformers import AutoTokenizer, BatchFeature
 from transformers.processing_utils import ProcessorMixin
@@ -10,7 +12,14 @@ from .encoders import ENCODERS, picture_size, text_positions
 from .errors import InputError
 from .tokenization import TokenizedText, tokenize
 from .video_processing_dmae import DmaeVideoProcessor
-from .word_weighting import CONTENT_WEIGHT, WORD_WEIGHTINGS, content_spans
+from .word_weighting import (
+    CONTENT_WEIGHT,
+    WORD_WEIGHTINGS,
+    TokenFrequencies,
+    check_language,
+    content_spans,
+    word_spans,
+)
 
 DEFAULT_TOKENIZER = "openai/clip-vit-base-patch32"
 
@@ -21,12 +30,15 @@ class DmaeProcessor(ProcessorMixin):
     Args:
         video_processor ([`DmaeVideoProcessor`], *optional*): CLIP's preprocessing by default.
         tokenizer (any tokenizer, *optional*): CLIP's by default, from the Hub.
-        word_weighting (`str`, defaults to `"stopwords"`): content words weigh 2; `"pos"` finds them with spaCy,
-            `"none"` weighs every token 1.
+        word_weighting (`str`, defaults to `"stopwords"`): words that are no stop words weigh 2; `"pos"` finds content
+            words with spaCy; `"idf"` weighs tokens 1 to 2, the rarer in the training captions the more
+            ([`DmaeProcessor.learn_idf`]); `"none"` weighs every token 1.
         max_words (`int`, defaults to 32): longest text in tokens, start and end included; the rest is cut off.
         pad_to (`int`, *optional*): pad every text to this many tokens, as SigLIP's towers were trained; by default a
             batch is as long as its longest text.
         lower_case (`bool`, defaults to `False`): put texts in lower case first, as SigLIP's were in training.
+        language (`str`, *optional*): ISO 639-1 code of the texts' language; by default each text's own is found.
+        token_frequencies (`dict`, *optional*): what `learn_idf` learned.
     """
 
     def __init__(
@@ -37,6 +49,8 @@ class DmaeProcessor(ProcessorMixin):
         max_words=32,
         pad_to=None,
         lower_case=False,
+        language=None,
+        token_frequencies=None,
         **kwargs,
     ):
         if word_weighting not in WORD_WEIGHTINGS:
@@ -47,6 +61,11 @@ class DmaeProcessor(ProcessorMixin):
         self.max_words = max_words
         self.pad_to = pad_to
         self.lower_case = lower_case
+        check_language(language)
+        self.language = language
+        self.token_frequencies = None  # checked, and as JSON has it
+        if token_frequencies is not None:
+            self.token_frequencies = TokenFrequencies.from_dict(token_frequencies).to_dict()
         super().__init__(video_processor, tokenizer, **kwargs)
 
     @classmethod
@@ -105,6 +124,31 @@ class DmaeProcessor(ProcessorMixin):
             data.update(self.video_processor(videos=videos, return_tensors=return_tensors, **videos_kwargs))
         return BatchFeature(data, tensor_type=return_tensors)
 
+    def learn_idf(self, captions: Iterable[str]) -> None:
+        """Counts tokens in captions, from which `word_weighting="idf"` weighs those of any text, and sets it.
+
+        Raises:
+            InputError: there is no caption.
+        """
+        captions = iter(captions)
+        batches = iter(lambda: list(islice(captions, 1000)), [])
+        tokenized = (item.ids for batch in batches for item in self.tokenize(batch))
+        self.token_frequencies = TokenFrequencies.of(tokenized).to_dict()
+        self.word_weighting = "idf"
+
+    def words(self, text: str) -> list[tuple[str, list[int]]]:
+        """The words of a text as they are written, each with the positions of its tokens among the text's.
+
+        Words that were cut off with the end of a text, or that no token stands for, are left out.
+        """
+        spans = self.tokenize([text])[0].spans
+        found = []
+        for begin, end in word_spans(self._normalized(text), self.language):
+            at = [n for n, (start, stop) in enumerate(spans) if start < min(end, stop) and begin < stop]
+            if at:
+                found.append((text[begin:end], at))
+        return found
+
     def tokenize(self, texts: list[str], max_length: int | None = None) -> list[TokenizedText]:
         """The tokens of texts as the model gets them, before padding, and the characters that each stands for.
 
@@ -134,7 +178,7 @@ class DmaeProcessor(ProcessorMixin):
         rows = {
             "input_ids": [item.ids for item in tokenized],
             "attention_mask": [[1] * len(item.ids) for item in tokenized],
-            "word_weights": [self._weigh(self._normalized(t), item.spans) for t, item in zip(texts, tokenized)],
+            "word_weights": self._weights(texts, tokenized),
         }
         length = self.pad_to or {False: None, "max_length": limit}.get(padding, max(map(len, rows["input_ids"])))
         if length is None:
@@ -157,9 +201,19 @@ class DmaeProcessor(ProcessorMixin):
         if cut:
             warnings.warn(f"{cut} of {len(texts)} texts cut to {limit} tokens (max_words)", stacklevel=4)
 
+    def _weights(self, texts: list[str], tokenized: list[TokenizedText]) -> list[list[float]]:
+        if self.word_weighting != "idf":
+            return [self._weigh(self._normalized(text), item.spans) for text, item in zip(texts, tokenized)]
+        if self.token_frequencies is None:
+            raise InputError(
+                "word_weighting='idf' has learned no frequencies: call processor.learn_idf(captions) first"
+            )
+        frequencies = TokenFrequencies.from_dict(self.token_frequencies)
+        return [[frequencies.weight(token) for token in item.ids] for item in tokenized]
+
     def _weigh(self, text: str, spans: list[tuple[int, int]]) -> list[float]:
         """2 on every sub-token of a content word, 1 on other tokens."""
-        content = content_spans(text, self.word_weighting)
+        content = content_spans(text, self.word_weighting, self.language)
         return [
             CONTENT_WEIGHT if start < stop and any(start < end and begin < stop for begin, end in content) else 1.0
             for start, stop in spans

@@ -4,7 +4,6 @@ A text is what the model makes of it. An image is a video of one frame. A video 
 text: its frames are the words, with their weights, and are scored as `scoring.EXAMPLE_OPTIONS` says.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +24,6 @@ from ..inputs import as_unicode
 from ..media import names_media
 from ..tensors import as_tensor
 from .scoring import EXAMPLE_OPTIONS, ScoreOptions
-
-_WORD = re.compile(r"\S+")
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,16 +88,7 @@ def words_of(processor, query: EncodedQuery) -> list[tuple[str, list[int]]]:
     """
     if query.text is None:
         return [(f"frame {n + 1}", [n]) for n in range(int((query.features.word_weights[0] > 0).sum()))]
-    encoded = processor.tokenizer(
-        query.text, truncation=True, max_length=processor.max_words, return_offsets_mapping=True
-    )
-    found = []
-    for match in _WORD.finditer(query.text):
-        begin, end = match.span()
-        at = [n for n, (a, b) in enumerate(encoded["offset_mapping"]) if a < b and a < end and begin < b]
-        if at:
-            found.append((match.group(), at))
-    return found
+    return processor.words(query.text)
 
 
 def _as_query(video: VideoFeatures) -> TextFeatures:

@@ -114,7 +114,7 @@ def test_parts_of_speech_take_nouns_verbs_and_adjectives(monkeypatch):
             SimpleNamespace(idx=text.index(w), text=w, pos_=tags.get(w, "X"), is_stop=w == "is") for w in text.split()
         ]
 
-    monkeypatch.setattr(word_weighting, "_spacy_pipeline", lambda: tag)
+    monkeypatch.setattr(word_weighting, "_spacy_pipeline", lambda language: tag)
     text = "big Rex dogs run quickly"
     assert [text[a:b] for a, b in content_spans(text, "pos")] == ["big", "dogs", "run"]
 
