@@ -23,14 +23,20 @@ class VideoDecodeError(DmaeError, ValueError):
     Args:
         source: what the caller knows it by: a path, `<123 bytes>`, …
         reason: why, in one line without the source.
+        passing: whether the same bytes may be read another time: a disk, a right or a process was missing.
     """
 
-    def __init__(self, source: str, reason: str):
+    def __init__(self, source: str, reason: str, passing: bool = False):
         super().__init__(source, reason)
-        self.source, self.reason = source, reason
+        self.source, self.reason, self.passing = source, reason, passing
 
     def __str__(self) -> str:
         return f"{self.source}: {self.reason}"
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether what failed may succeed another time with the same bytes: the trouble was around them, not in them."""
+    return getattr(error, "passing", isinstance(error, (OSError, MemoryError)))
 
 
 def one_line(error: BaseException, limit: int | None = None) -> str:

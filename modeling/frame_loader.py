@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from .errors import VideoDecodeError, one_line
+from .errors import VideoDecodeError, is_passing, one_line
 from .video_reading import VideoFrames, read_frames
 from .video_source import source_name
 
@@ -127,7 +127,7 @@ class FrameLoader:
             return next(self._pass([index], 1))
         except RuntimeError:
             source = self.sources[index]
-            error = VideoDecodeError(source_name(source), "the process that decoded it was killed")
+            error = VideoDecodeError(source_name(source), "the process that decoded it was killed", passing=True)
             return LoadedVideo(index, source, None, error)
 
 
@@ -158,7 +158,7 @@ class _Videos(Dataset):
                 return self.prepare(index, read), None
         except Exception as error:  # one bad file must not end the reading of a corpus
             told = isinstance(error, VideoDecodeError)
-            return None, error if told else VideoDecodeError(source_name(source), one_line(error))
+            return None, error if told else VideoDecodeError(source_name(source), one_line(error), is_passing(error))
         return (
             torch.from_numpy(read.frames),
             torch.from_numpy(read.timestamps),

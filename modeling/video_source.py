@@ -14,7 +14,7 @@ from av.error import FFmpegError
 from av.format import Flags
 from av.stream import Discard, Disposition
 
-from .errors import VideoDecodeError, one_line
+from .errors import VideoDecodeError, is_passing, one_line
 from .video_clock import SteadyClock
 
 # Demuxers for files that hold their own footage. Playlists (HLS, concat, DASH), devices, network protocols and single
@@ -170,7 +170,7 @@ def _openable(source: Any, name: str) -> str | BinaryIO:
     if URL.match(path):
         raise VideoDecodeError(name, "is a URL; download it first and pass the file")
     if not os.path.exists(path):
-        raise VideoDecodeError(name, "no such file")
+        raise VideoDecodeError(name, "no such file", passing=True)
     if not os.path.isfile(path):
         raise VideoDecodeError(name, "is a folder or a device; pass a video file")
     if os.path.getsize(path) == 0:
@@ -191,7 +191,7 @@ def open_video(source: Any, limits: VideoLimits, threads: int) -> Iterator[OpenV
         raise
     except (FFmpegError, OSError, MemoryError, OverflowError, ZeroDivisionError) as error:
         reason = getattr(error, "strerror", None) or one_line(error).removeprefix(f"{name}: ")
-        raise VideoDecodeError(name, f"cannot be read as a video ({reason})") from error
+        raise VideoDecodeError(name, f"cannot be read as a video ({reason})", is_passing(error)) from error
     finally:
         video.close()
         if video.target is not source and hasattr(video.target, "close"):  # opened here, not by the caller

@@ -75,6 +75,7 @@ class FolderWatch:
         self._devices = {folder: folder.stat().st_dev for folder in folders}
         self._waiting: dict[str, float] = {}  # files that are not whole, and since when
         self._failed: set[tuple[str, str]] = set()
+        self._held: set[Path] = set()  # folders that held videos at some time
         self._notes: dict[str, str] = {}
 
     def run(self, stop: threading.Event | None = None) -> None:
@@ -147,7 +148,10 @@ class FolderWatch:
             (passed if whole else waiting).append(path)
             return whole
 
-        options = {**self._options, "prune": True, "is_whole": is_whole}
+        # A folder that never held a video here may be a drive that was not mounted when this began.
+        self._held |= {folder for folder in folders if any(find_videos(folder))}
+        prune_empty = self._held.issuperset(folders)
+        options = {**self._options, "prune": True, "prune_empty": prune_empty, "is_whole": is_whole}
         try:
             report = self._index.add(folders if len(folders) > 1 else folders[0], **options)
         except (VideoIndexError, OSError) as error:  # such as a disk that is full, or a folder that goes just now

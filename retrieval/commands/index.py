@@ -41,7 +41,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, default=2, help="processes that decode videos (default: 2)")
     parser.add_argument("--commit-every", type=int, default=256, help="videos in a commit (default: 256)")
     parser.add_argument("--prune", action="store_true", help="remove videos whose file has vanished")
-    parser.add_argument("--retry-failed", action="store_true", help="try unreadable files again")
+    parser.add_argument(
+        "--prune-empty", action="store_true", help="with --prune: also where a folder holds no video at all any more"
+    )
+    parser.add_argument("--retry-failed", action="store_true", help="try files again whose content was bad before")
+    parser.add_argument("--strict", action="store_true", help="end with status 1 where anything could not be read")
     parser.add_argument(
         "--ray",
         nargs="?",
@@ -61,7 +65,8 @@ def run(args: argparse.Namespace) -> int:
     from ..storage.table import VideoTable
 
     options = {
-        name: getattr(args, name) for name in ("prune", "retry_failed", "batch_size", "workers", "commit_every")
+        name: getattr(args, name)
+        for name in ("prune", "prune_empty", "retry_failed", "batch_size", "workers", "commit_every")
     }
     options["source_options"] = key_values("--source-option", args.source_option)
     where = {"ray": args.ray, "encoders": args.encoders}
@@ -80,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps({"index": index.uri, "videos": len(index), **asdict(report)}, ensure_ascii=False))
     else:
         print_report(index, report)
-    return 1 if report.failed else 0
+    return 1 if args.strict and report.failed else 0
 
 
 def _open_or_create(args: argparse.Namespace, model, processor):
@@ -111,3 +116,7 @@ def print_report(index, report) -> None:
         print(f"{len(report.vanished)} videos have vanished from disk; --prune removes them from the index")
     for path, reason in report.failed:
         print(f"failed: {path}: {reason}", file=sys.stderr)
+    if report.not_retried:
+        print(f"{report.not_retried} of them failed before and were not tried again (--retry-failed)", file=sys.stderr)
+    if report.unseen:
+        print(f"{len(report.unseen)} videos that could not be looked for stay in the index", file=sys.stderr)

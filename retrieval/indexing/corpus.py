@@ -10,7 +10,8 @@ from typing import Any, BinaryIO
 from dmae.modeling.remote_videos import RemoteVideoError, is_url
 
 from ..errors import VideoIndexError
-from .sources import FoundVideo, Unreadable, find_sources, still_there
+from ..media import Unreached
+from .sources import FoundVideo, Unreadable, find_sources, is_gone, still_there
 
 HASH_BLOCK = 1 << 20
 
@@ -45,8 +46,9 @@ class Plan:
     Attributes:
         new, changed: files to encode. unchanged: how many need no encoding.
         touched: those of the unchanged with the old bytes but another place or time, which the index should learn.
-        missing: `(path, reason)` of files that are not there or cannot be named.
+        missing: `(path, reason)` of files that are not there or cannot be named, and of folders that hide theirs.
         vanished: ids in the index whose file was under a scanned folder and is gone.
+        unseen: ids whose file was not found, though nothing tells that it is gone.
     """
 
     new: list[CorpusFile] = field(default_factory=list)
@@ -55,29 +57,44 @@ class Plan:
     touched: list[CorpusFile] = field(default_factory=list)
     missing: list[tuple[str, str]] = field(default_factory=list)
     vanished: list[str] = field(default_factory=list)
+    unseen: list[str] = field(default_factory=list)
 
 
-def make_plan(videos, known: Sequence[dict], source_options: Mapping[str, Any] | None = None) -> Plan:
+def make_plan(
+    videos,
+    known: Sequence[dict],
+    source_options: Mapping[str, Any] | None = None,
+    *,
+    prune_empty: bool = False,
+) -> Plan:
     """Compares a corpus with the index.
 
     Args:
         videos: what `find_sources` takes.
         known: rows of the index with `id`, `path`, `content_hash`, `file_size`, `modified`.
         source_options: of the stores that URLs lead to.
+        prune_empty: whether a place that holds no video at all tells that its videos are gone.
 
     Raises:
         VideoIndexError: a single place that is not there (one of several is listed as missing instead); folders
             without a video, of which the index knows none either.
     """
-    plan, found, folders = Plan(), {}, []
+    plan, found, folders, hidden = Plan(), {}, [], []
     for source in find_sources(videos, source_options):
+        empty = True
         try:
             for video in source.videos():
                 if isinstance(video, Unreadable):
                     plan.missing.append((video.path, video.reason))
+                elif isinstance(video, Unreached):
+                    hidden.append(video)
                 else:
+                    empty = False
                     found.setdefault(video.path, video)
-            folders += [source] if source.is_folder else []
+            if source.is_folder:
+                folders.append(source)
+                if empty and not prune_empty:
+                    hidden.append(Unreached(getattr(source, "prefix", str(source)), None))
         except RemoteVideoError as error:  # one of several; nothing in it counts as vanished
             plan.missing.append((str(source), str(error).removeprefix(f"{source}: ")))
     names = _Names(known, found, source_options)
@@ -85,8 +102,8 @@ def make_plan(videos, known: Sequence[dict], source_options: Mapping[str, Any] |
         file = CorpusFile(**vars(video), id=names.take(video))
         _sort(file, names.row_of(file), plan)
     absent = [row for row in known if row["id"] not in names.taken]
-    plan.vanished = [row["id"] for row in absent if _is_gone(row["path"], folders, found)]
-    if folders and not (found or plan.missing or plan.vanished):
+    _look_for(absent, folders, found, hidden, plan)
+    if folders and not (found or plan.missing or plan.vanished or plan.unseen):
         raise VideoIndexError(f"no videos in {', '.join(map(str, folders))}: files are known by endings such as .mp4")
     return plan
 
@@ -148,9 +165,31 @@ def _has_hash(file: CorpusFile, content_hash: str | None) -> bool:
         return False
 
 
-def _is_gone(path: str | None, folders: Sequence, found: Mapping[str, FoundVideo]) -> bool:
-    """Whether a path of the index lay in one of the folders and is no more. A local file may be there without having
-    been found, as one in a hidden folder is."""
-    if not path or path in found or not any(folder.covers(path) for folder in folders):
-        return False
-    return is_url(path) or path.startswith("dataset:") or not os.path.exists(path)
+def _look_for(absent: Sequence[dict], folders: Sequence, found: Mapping[str, FoundVideo], hidden, plan: Plan) -> None:
+    """Sorts the rows whose videos were not found into those whose video is gone and those of which nobody can say."""
+    counts = dict.fromkeys(hidden, 0)
+    for row in absent:
+        path = row["path"]
+        if not path or path in found or not any(folder.covers(path) for folder in folders):
+            continue
+        hiding = next((place for place in hidden if place.hides(path)), None)
+        if hiding is not None:
+            counts[hiding] += 1
+            plan.unseen.append(row["id"])
+        elif _is_gone(path):
+            plan.vanished.append(row["id"])
+    for place, count in counts.items():
+        if place.reason is not None and (count or not place.dangling):
+            plan.missing.append((place.path, place.reason))
+        elif place.reason is None and count:
+            reason = (
+                f"holds no video any more, of {count} in the index: is its disk there? They stay in it "
+                "(--prune --prune-empty removes them)"
+            )
+            plan.missing.append((place.path, reason))
+
+
+def _is_gone(path: str) -> bool:
+    """Whether a path of the index leads nowhere. A local file may be there without having been found, as one in a
+    hidden folder is."""
+    return is_url(path) or path.startswith("dataset:") or is_gone(path)

@@ -15,6 +15,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from dmae.modeling.encoding import encode_videos
+from dmae.modeling.errors import VideoDecodeError
 from dmae.modeling.frame_loader import FrameLoader
 from dmae.modeling.video_reading import VideoFrames
 
@@ -67,9 +68,9 @@ class Work:
 def plan_work(table: VideoTable, videos, options: AddOptions) -> Work:
     """Compares a corpus with what the table holds."""
     known = table.videos(["id", "path", "content_hash", "file_size", "modified"]).to_pylist()
-    plan = make_plan(videos, known, options.source_options)
+    plan = make_plan(videos, known, options.source_options, prune_empty=options.prune_empty)
     failures = FailureLog(table)
-    report = AddReport(unchanged=plan.unchanged, vanished=plan.vanished, failed=list(plan.missing))
+    report = AddReport(unchanged=plan.unchanged, vanished=plan.vanished, unseen=plan.unseen, failed=list(plan.missing))
     return Work(plan, failures, _share(plan, failures, report, options), report)
 
 
@@ -94,6 +95,7 @@ def _share(plan: Plan, failures: FailureLog, report: AddReport, options: AddOpti
         error = None if options.retry_failed else failures.error_of(file)
         if error is not None:
             report.failed.append((file.path, error))
+            report.not_retried += 1
         elif options.is_whole is None or options.is_whole(file.path):
             todo.append(file)
     return todo
@@ -104,7 +106,7 @@ def encode_files(table: VideoTable, model, processor, work: Work, options: AddOp
     pending = PendingRows(table, options)
     report, changed = work.report, {file.id for file in work.plan.changed}
     bar = tqdm(total=len(work.todo), unit="video", disable=not options.progress, desc="Indexing")
-    bad: list[tuple[CorpusFile, str]] = []
+    bad: list[tuple[CorpusFile, VideoDecodeError]] = []
     try:
         for batch in _batches(_load(processor, work.todo, bad, bar, options), options.batch_size):
             for row in _encode_batch(model, processor, batch):
@@ -116,8 +118,8 @@ def encode_files(table: VideoTable, model, processor, work: Work, options: AddOp
     finally:
         bar.close()
         pending.commit()
-        work.failures.record(bad)
-        report.failed += [(file.path, error) for file, error in bad]
+        work.failures.record([(file, error.reason) for file, error in bad if not error.passing])
+        report.failed += [(file.path, error.reason) for file, error in bad]
 
 
 def _load(processor, todo, bad, bar, options: AddOptions) -> Iterator[tuple[CorpusFile, VideoFrames]]:
@@ -126,7 +128,7 @@ def _load(processor, todo, bad, bar, options: AddOptions) -> Iterator[tuple[Corp
         if item.error is None:
             yield todo[item.index], item.frames
         else:
-            bad.append((todo[item.index], item.error.reason))
+            bad.append((todo[item.index], item.error))
             bar.update(1)
 
 

@@ -1,4 +1,4 @@
-"""Files that could not be read, remembered so that the next run reports them without trying again."""
+"""Files whose content cannot be read, remembered so that the next run reports them without trying again."""
 
 import pyarrow as pa
 
@@ -17,9 +17,14 @@ _SCHEMA = pa.schema(
     ]
 )
 
+# How the reasons ended of what was no verdict about the file: once these were remembered too.
+_PASSING = ("was killed", "no such file", "(Permission denied)", "(Input/output error)", "(Cannot allocate memory)")
+
 
 class FailureLog:
-    """The table of failed files beside an index's own."""
+    """The table of files whose content cannot be read, beside an index's own. What may pass (a right that is missing,
+    a disk that fails, a process that is killed) is not for it.
+    """
 
     def __init__(self, table: VideoTable):
         self._uri = table.uri
@@ -31,8 +36,9 @@ class FailureLog:
     def error_of(self, file: CorpusFile) -> str | None:
         """Why this very file failed before; None where it did not, or was changed since."""
         row = self._known.get(file.path)
-        unchanged = row is not None and (row["file_size"], row["modified"]) == (file.size, file.modified)
-        return row["error"] if unchanged else None
+        if row is None or row["error"].endswith(_PASSING):
+            return None
+        return row["error"] if (row["file_size"], row["modified"]) == (file.size, file.modified) else None
 
     def record(self, failed: list[tuple[CorpusFile, str]]) -> None:
         if failed:

@@ -14,8 +14,11 @@ class AddReport:
 
     Attributes:
         added, updated, unchanged: numbers of videos new in the index, encoded again, and left as they were.
-        failed: `(path, reason)` of every file that could not be read.
+        failed: `(path, reason)` of every file that could not be read and every folder that could not be looked into.
+        not_retried: how many of the failed were not tried, since their content was bad before (`retry_failed=True`).
         vanished: ids in the index whose file is gone. removed: how many of them were removed (`prune=True`).
+        unseen: ids whose file was not found for another reason: its folder could not be looked into, or a place holds
+            no video at all, as one whose disk is not mounted (`prune_empty=True` takes these for vanished).
         seconds: wall time.
     """
 
@@ -23,8 +26,10 @@ class AddReport:
     updated: int = 0
     unchanged: int = 0
     failed: list[tuple[str, str]] = field(default_factory=list)
+    not_retried: int = 0
     vanished: list[str] = field(default_factory=list)
     removed: int = 0
+    unseen: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
 
@@ -34,6 +39,7 @@ class AddOptions:
 
     Attributes:
         prune: remove videos whose file has vanished from the scanned folders.
+        prune_empty: also where a scanned folder holds no video at all any more.
         retry_failed: try again files that failed before and have not changed since.
         batch_size: videos in one call of the model.
         commit_every, commit_seconds: videos, and seconds, after which what is encoded is committed.
@@ -45,6 +51,7 @@ class AddOptions:
     """
 
     prune: bool = False
+    prune_empty: bool = False
     retry_failed: bool = False
     batch_size: int = 8
     commit_every: int = 256

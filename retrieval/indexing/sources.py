@@ -23,7 +23,7 @@ from dmae.modeling.remote_videos import (
 
 from ..errors import VideoIndexError
 from ..inputs import is_unicode
-from ..media import VIDEO_SUFFIXES, find_videos
+from ..media import VIDEO_SUFFIXES, Unreached, walk_videos
 
 LIST_SUFFIX = ".txt"
 REPO_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
@@ -70,13 +70,13 @@ class LocalSource:
     def __str__(self) -> str:
         return str(self.path)
 
-    def videos(self) -> Iterator[FoundVideo | Unreadable]:
+    def videos(self) -> Iterator[FoundVideo | Unreadable | Unreached]:
         if not self.path.exists():
             yield Unreadable(str(self.path), "no such file")
             return
         root = self.path if self.is_folder else self.path.parent
-        for path in find_videos(self.path) if self.is_folder else [self.path]:
-            yield self._found(root, path)
+        for found in walk_videos(self.path) if self.is_folder else [self.path]:
+            yield found if isinstance(found, Unreached) else self._found(root, found)
 
     def _found(self, root: Path, path: Path) -> FoundVideo | Unreadable:
         text = str(path)
@@ -273,7 +273,18 @@ def still_there(path: str, options: Mapping[str, Any] | None = None) -> bool:
     """Whether a path of the index still leads to something; yes where nobody can say."""
     if is_url(path):
         return remote_exists(path, options or {})
-    return path.startswith("dataset:") or os.path.exists(path)
+    return path.startswith("dataset:") or not is_gone(path)
+
+
+def is_gone(path: str) -> bool:
+    """Whether a path of this machine leads nowhere: not where it is out of reach, nor where a link's target is."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return not os.path.islink(path)
+    except (OSError, ValueError):
+        return False
+    return False
 
 
 def _one(name: str | os.PathLike, options: Mapping[str, Any], folder: Path) -> Source:
