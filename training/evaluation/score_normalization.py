@@ -53,19 +53,35 @@ class QueryBank:
         temperature: the factor β before the softmax.
     """
 
-    def __init__(self, bank_scores: Iterable[torch.Tensor], temperature: float = 20.0):
+    def __init__(self, bank_scores: Iterable[torch.Tensor] = (), temperature: float = 20.0):
         self.temperature = temperature
-        self.log_mass, self.is_hub = None, None
+        self.log_mass: torch.Tensor | None = None
+        self.is_hub: torch.Tensor | None = None
         for scores in bank_scores:
-            mass = (scores * temperature).logsumexp(0)
-            hubs = torch.zeros(scores.shape[1], dtype=torch.bool).index_fill_(0, scores.argmax(1), True)
-            self.log_mass = mass if self.log_mass is None else torch.logaddexp(self.log_mass, mass)
-            self.is_hub = hubs if self.is_hub is None else self.is_hub | hubs
-        if self.log_mass is None:
-            raise InputError("the query bank is empty")
+            self.add(scores)
+
+    def add(self, scores: torch.Tensor) -> None:
+        """Takes in a further piece `(n, B)` of the bank."""
+        hubs = torch.zeros(scores.shape[1], dtype=torch.bool).index_fill_(0, scores.argmax(1), True)
+        self._take((scores * self.temperature).logsumexp(0), hubs)
+
+    def include(self, other: "QueryBank") -> None:
+        """Takes in all that another bank of the same gallery holds."""
+        if other.log_mass is not None and other.is_hub is not None:
+            self._take(other.log_mass, other.is_hub)
+
+    def _take(self, mass: torch.Tensor, hubs: torch.Tensor) -> None:
+        self.log_mass = mass if self.log_mass is None else torch.logaddexp(self.log_mass, mass)
+        self.is_hub = hubs if self.is_hub is None else self.is_hub | hubs
 
     def normalize(self, similarity: torch.Tensor) -> torch.Tensor:
-        """`(A, B)` scores of texts with videos, to rank each row's videos by; rows are not comparable."""
+        """`(A, B)` scores of texts with videos, to rank each row's videos by; rows are not comparable.
+
+        Raises:
+            InputError: the bank is empty.
+        """
+        if self.log_mass is None or self.is_hub is None:
+            raise InputError("the query bank is empty")
         scaled = similarity * self.temperature
         drawn_to_hub = self.is_hub[similarity.argmax(1)]
         return torch.where(drawn_to_hub[:, None], scaled.sub(self.log_mass), scaled)

@@ -191,4 +191,4 @@ def test_query_bank_is_the_dynamic_inverted_softmax():
     torch.testing.assert_close(whole.normalize(similarity), pieces.normalize(similarity))
     assert not whole.is_hub[3] and whole.is_hub[:3].all()
     with pytest.raises(ValueError, match="query bank is empty"):
-        QueryBank([])
+        QueryBank([]).normalize(similarity)
