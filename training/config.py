@@ -63,15 +63,28 @@ class TrainConfig:
     )
     annotations: str | None = key(None, "the folder of a benchmark's annotation files", path=True, resumable=True)
     train_split: str = key("train", "the split to train on")
-    eval_split: str | None = key("test", "the split to measure on; null: no evaluation", resumable=True)
+    eval_split: str | None = key(
+        "test", "the split to measure on and to choose the model by; null: no evaluation", resumable=True
+    )
+    test_split: str | None = key(
+        None, "a split to measure the chosen model on, once, when all is done; null: none", resumable=True
+    )
     eval_dataset: str | None = key(None, "another source of the evaluation split", path=True, resumable=True)
     missing: Literal["error", "skip"] = key("error", "what to do with captions whose video file is not there")
+    sentence_order: Literal["file", "time"] = key(
+        "file", "how sentences make DiDeMo's and ActivityNet's paragraphs; published numbers: file"
+    )
     streaming: bool = key(False, "read a Hub dataset while it downloads; needs max_steps")
     shuffle_buffer: int = key(100, "videos among which a stream is shuffled", least=0)
 
     num_frames: int | None = key(None, "frames per video; null: as the processor has it", least=1, section="Input")
     max_words: int | None = key(
         None, "tokens per text, its start and end included; null: as the processor has it", least=3
+    )
+    word_weighting: Literal["stopwords", "pos", "none"] | None = key(
+        None,
+        "content words, which weigh 2, are all but stop words; or nouns, verbs and adjectives as in the method (pos, "
+        "needs spaCy); none: no word weighs more; null: as the processor has it",
     )
     sampling: Literal["midpoints", "per_second"] | None = key(
         None, "which frames: the middles of equal segments, or one per second; null: as the processor has it"

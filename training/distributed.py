@@ -91,6 +91,13 @@ def average_gradients(model: torch.nn.Module) -> None:
             parameter.grad /= dist.get_world_size()
 
 
+def broadcast_weights(model: torch.nn.Module) -> None:
+    """Gives every process the parameters and buffers of the first."""
+    if _several():
+        for tensor in (*model.parameters(), *model.buffers()):
+            dist.broadcast(tensor.data, 0)
+
+
 def highest(number: int, device: torch.device) -> int:
     """The largest of all processes' numbers."""
     if not _several():

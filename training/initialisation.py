@@ -76,3 +76,6 @@ def _set_processor(processor: DmaeProcessor, config: TrainConfig) -> None:
         processor.video_processor.sampling = config.sampling
     if config.max_words is not None:
         processor.max_words = config.max_words
+    if config.word_weighting is not None:
+        processor.word_weighting = config.word_weighting
+    processor(text="a")  # what its weighting needs and does not find is told now, not in the first batch

@@ -15,7 +15,7 @@ from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
 from accelerate.utils import DistributedType, InitProcessGroupKwargs, set_seed
 
-from dmae.modeling import DmaeError, DmaeModel
+from dmae.modeling import DmaeError, DmaeModel, load_pretrained
 from dmae.modeling.normalization import Normalizer
 
 from .batches.collation import PairBatch, to_device
@@ -23,12 +23,13 @@ from .batches.loading import make_batches
 from .checkpoints import CheckpointStore, Position, flush_folder, publish_files
 from .config import ConfigError, TrainConfig, save_config
 from .corpora import load_samples
-from .distributed import average_gradients, gather_features, gather_objects, highest
+from .distributed import average_gradients, broadcast_weights, gather_features, gather_objects, highest
 from .evaluation.evaluation import evaluate_model
 from .grad_cache import cached_backward
 from .initialisation import load_model
 from .interruption import StopRequest
 from .optimization import learning_rates, make_optimizer, make_scheduler
+from .processes import Processes
 from .release.model_card import TrainingRun
 from .release.push import prepare_repo, publish_run
 from .tracking import Tracking
@@ -49,7 +50,7 @@ def train(config: TrainConfig) -> dict:
 
     Returns:
         "model_dir", "metrics" (of the best evaluation, or the last losses), "step", "seconds".
-        With `push_to_hub` also "url".
+        With `test_split` also "test_metrics", of the model that was kept; with `push_to_hub` also "url".
 
     Raises:
         ValueError / OSError: a configuration, corpus or checkpoint that cannot be used; one line each.
@@ -64,8 +65,8 @@ def train(config: TrainConfig) -> dict:
         log_with=config.trackers or None,
         project_dir=config.output_dir,
         step_scheduler_with_optimizer=False,
-        # The others wait while the main process decodes and measures.
-        kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(hours=6))],
+        # For as long the others wait for the process whose share of a corpus takes longest to decode.
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(hours=2))],
     )
     CheckpointStore(accelerator, config).find(config.resume)  # refused before anything is loaded or decoded
     if config.push_to_hub and accelerator.is_main_process:
@@ -74,15 +75,17 @@ def train(config: TrainConfig) -> dict:
     model, processor = load_model(config)
     if accelerator.distributed_type == DistributedType.FSDP:
         check_for_fsdp(config, model, accelerator.num_processes)
-    eval_samples = load_eval_samples(config)
+    samples = {name: load_eval_samples(config, getattr(config, name)) for name in ("eval_split", "test_split")}
     batches = make_batches(config, processor, accelerator)
     if accelerator.is_main_process and not config.streaming:
-        warn_of_shared_videos(batches.samples, eval_samples or [], config)
+        for name, theirs in samples.items():
+            warn_of_shared_videos(batches.samples, theirs or [], f"{name}={getattr(config, name)}")
     set_seed(config.seed, device_specific=True)
-    result = Trainer(config, accelerator, model, processor, batches, eval_samples).run()
+    result = Trainer(config, accelerator, model, processor, batches, *samples.values()).run()
     if accelerator.is_main_process:
         numbers = (result[name] for name in ("metrics", "step", "seconds"))
-        published = publish_run(result["model_dir"], TrainingRun(config, *numbers, accelerator.num_processes))
+        run = TrainingRun(config, *numbers, accelerator.num_processes, result.get("test_metrics"))
+        published = publish_run(result["model_dir"], run)
         result |= {"url": published.url} if published else {}
     accelerator.end_training()
     return result
@@ -112,23 +115,24 @@ def check_for_fsdp(config: TrainConfig, model: DmaeModel, processes: int) -> Non
         )
 
 
-def load_eval_samples(config: TrainConfig) -> list | None:
-    if config.eval_split is None:
+def load_eval_samples(config: TrainConfig, split: str | None) -> list | None:
+    if split is None:
         return None
     other = config.eval_dataset is not None
     places = {} if other else {"videos": config.videos, "annotations": config.annotations}
-    return load_samples(config.eval_dataset or config.dataset, config.eval_split, missing=config.missing, **places)
+    how = {"missing": config.missing, "sentence_order": config.sentence_order}
+    return load_samples(config.eval_dataset or config.dataset, split, **how, **places)
 
 
-def warn_of_shared_videos(samples: list, eval_samples: list, config: TrainConfig) -> None:
-    """A folder without splits is both at once."""
+def warn_of_shared_videos(samples: list, eval_samples: list, named: str) -> None:
+    """A folder without splits is both at once. `named`: where the samples of the evaluation come from."""
     trained_on = {(sample.video, sample.start, sample.end) for sample in samples if isinstance(sample.video, str)}
     files = [sample for sample in eval_samples if isinstance(sample.video, str)]
     shared = sum((sample.video, sample.start, sample.end) in trained_on for sample in files)
     if shared:
         logger.warning(
-            "%d of the %d videos of eval_split=%s are trained on too: the metrics will tell what was learned by heart",
-            *(shared, len(eval_samples), config.eval_split),
+            "%d of the %d videos of %s are trained on too: the metrics will tell what was learned by heart",
+            *(shared, len(eval_samples), named),
         )
 
 
@@ -140,9 +144,11 @@ def is_worse(metrics: dict[str, float], than: dict[str, float], name: str) -> bo
 class Trainer:
     """One run. `model`, `optimizer` and `scheduler` are as Accelerate prepared them."""
 
-    def __init__(self, config: TrainConfig, accelerator: Accelerator, model, processor, batches, eval_samples):
+    def __init__(
+        self, config: TrainConfig, accelerator: Accelerator, model, processor, batches, eval_samples, test_samples
+    ):
         self.config, self.accelerator, self.processor = config, accelerator, processor
-        self.batches, self.eval_samples = batches, eval_samples
+        self.batches, self.eval_samples, self.test_samples = batches, eval_samples, test_samples
         self.folder = Path(config.output_dir)
         self.total_steps = config.max_steps or batches.total(config.epochs, config.gradient_accumulation_steps)
         if config.compile:
@@ -168,6 +174,7 @@ class Trainer:
                     self._epoch(stop)
                 self._save_checkpoint()  # before the last evaluation, which may be long and be interrupted
             self._finish()
+            tested = {} if self.test_samples is None else {"test_metrics": self._test(self.test_samples)}
         finally:
             self.tracking.close()
         return {
@@ -175,6 +182,7 @@ class Trainer:
             "metrics": self.position.best_metrics or self.losses,
             "step": self.position.step,
             "seconds": self.position.seconds,
+            **tested,
         }
 
     @property
@@ -285,13 +293,7 @@ class Trainer:
         """Measures the model, and keeps it where it is the best so far."""
         if self.eval_samples is None:
             return
-        model, metrics = self._whole_model(), None
-        if self.accelerator.is_main_process:
-            options = {"batch_size": self.config.eval_batch_size, "workers": max(1, self.config.num_workers)}
-            show = self.config.progress
-            metrics = evaluate_model(model, self.processor, self.eval_samples, progress=show, **options)
-            model.train()
-        metrics = gather_objects(metrics)[0]
+        metrics = self._measure(self._whole_model(), self.eval_samples)
         self.tracking.log(self.position.step, metrics)
         best = self.config.best_metric
         if best not in metrics:
@@ -308,17 +310,33 @@ class Trainer:
             self._evaluate()
         self._save_checkpoint()
 
-    def _whole_model(self) -> DmaeModel | None:
-        """The model without wrappers; where FSDP has cut it up, a whole copy on the main process."""
+    def _test(self, samples: list) -> dict[str, float]:
+        """Measures the model that was kept, on a split that it was not chosen by."""
+        self.accelerator.wait_for_everyone()  # it is written by the main process
+        model, _ = load_pretrained(self.folder)
+        metrics = self._measure(model.to(self.accelerator.device), samples)
+        self.tracking.log(self.position.step, {f"test/{name}": value for name, value in metrics.items()})
+        return metrics
+
+    def _measure(self, model: DmaeModel, samples: list) -> dict[str, float]:
+        """Metrics that all processes measure together."""
+        config = self.config
+        options = {"batch_size": config.eval_batch_size, "workers": max(1, config.num_workers)}
+        everyone = Processes.of(self.accelerator)
+        return evaluate_model(model, self.processor, samples, progress=config.progress, processes=everyone, **options)
+
+    def _whole_model(self) -> DmaeModel:
+        """The model without wrappers; where FSDP has cut it up, a whole copy."""
         model = self.accelerator.unwrap_model(self.model)
         if self.accelerator.distributed_type != DistributedType.FSDP:
             return model
-        state = self.accelerator.get_state_dict(self.model)
-        if not self.accelerator.is_main_process:
-            return None
+        state = self.accelerator.get_state_dict(self.model)  # whole on the main process alone
         copy = DmaeModel(model.config)
-        copy.load_state_dict(state)
-        return copy.to(self.accelerator.device)
+        if self.accelerator.is_main_process:
+            copy.load_state_dict(state)
+        copy.to(self.accelerator.device)
+        broadcast_weights(copy)
+        return copy
 
     def _save_model(self) -> None:
         state = self.accelerator.get_state_dict(self.model)

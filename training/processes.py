@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -69,11 +69,11 @@ class Processes:
         """Each process's tensor on the CPU (without `keep`, only one's own)."""
         if self.count == 1:
             return [rows]
-        parts: list[Any] = []
+        parts: list[torch.Tensor | None] = []
         for sender, form in enumerate(self.gather(None if rows is None else (rows.shape, rows.dtype))):
-            mine = sender == self.index
-            part = rows if mine or form is None else torch.empty(form[0], dtype=form[1]) if keep else None
+            part = None
             if form is not None:
+                part = rows if sender == self.index else torch.empty(form[0], dtype=form[1]) if keep else None
                 self._broadcast(part, form, sender)
             parts.append(part)
         return parts

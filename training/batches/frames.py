@@ -2,6 +2,7 @@
 
 import json
 import os
+import uuid
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -17,6 +18,7 @@ from dmae.modeling.frame_loader import FrameLoader
 from dmae.modeling.normalization import cropped_bytes
 
 from ..corpora import CorpusError, VideoSample
+from ..processes import ALONE, Processes
 from .cache_settings import CacheSettings
 
 SHARD = "frames-*.arrow"
@@ -40,11 +42,14 @@ def write_frame_cache(
     *,
     workers: int = 2,
     progress: bool = True,
+    processes: Processes = ALONE,
 ) -> CacheReport:
     """Adds the frames of `samples` to the cache in the folder `destination`, which is made where it is missing.
 
     Videos that it holds already are left alone, so that a run that was stopped goes on where it was: at most
-    `SHARD_VIDEOS` videos are decoded twice. A video that cannot be read is reported and tried again next time.
+    `SHARD_VIDEOS` videos of a process are decoded twice. A video that cannot be read is reported and tried again next
+    time. Several processes, also of several machines with one file system, each decode their share of the videos into
+    files of their own; the report is of all of them.
 
     Raises:
         CorpusError: the folder holds a cache with other settings, or something else.
@@ -53,7 +58,9 @@ def write_frame_cache(
     destination = Path(destination)
     destination.mkdir(parents=True, exist_ok=True)
     known = _Shards(destination, settings)
-    todo = [index for index, sample in enumerate(samples) if sample.video_id not in known.places]
+    # Shared out before it is known what is there already, which others may be adding to.
+    mine = processes.share(range(len(samples)))
+    todo = [index for index in mine if samples[index].video_id not in known.places]
     loader = FrameLoader(
         [sample.video for sample in samples],
         _video_processor(settings),
@@ -64,14 +71,16 @@ def write_frame_cache(
     failed: dict[str, str] = {}
     writer = _ShardWriter(destination, settings, known.next_number)
     try:
-        for item in tqdm(loader, desc="frames", unit="video", disable=not progress):
+        for item in tqdm(loader, desc="frames", unit="video", disable=not (progress and processes.main)):
             if item.frames is None:
                 failed[samples[item.index].video_id] = str(item.error)
             else:
                 writer.add(samples[item.index].video_id, item.frames)
     finally:  # also when interrupted: what is decoded is kept
         writer.close()
-    return CacheReport(len(todo) - len(failed), len(samples) - len(todo), failed)
+    reports = processes.gather(CacheReport(len(todo) - len(failed), len(mine) - len(todo), failed))
+    failed = {video_id: reason for report in reports for video_id, reason in report.failed.items()}
+    return CacheReport(sum(report.added for report in reports), sum(report.present for report in reports), failed)
 
 
 def _video_processor(settings: CacheSettings) -> DmaeVideoProcessor:
@@ -199,10 +208,11 @@ class _ShardWriter:
         fields = [("video_id", pa.string()), ("timestamps", pa.list_(pa.float64())), ("frames", pa.large_binary())]
         self.schema = pa.schema(fields, metadata={SETTINGS: json.dumps(asdict(settings)).encode()})
         self.writer, self.rows = None, 0
+        self.unique = uuid.uuid4().hex  # processes of two machines may have one number
 
     @property
     def passing_name(self) -> Path:
-        return self.folder / f".frames-{self.number:06d}.{os.getpid()}.tmp"
+        return self.folder / f".frames-{self.number:06d}.{self.unique}.tmp"
 
     def add(self, video_id: str, frames) -> None:
         pixels, mask = cropped_bytes(frames, self.processor)

@@ -39,6 +39,7 @@ def make_batches(config: TrainConfig, processor: DmaeProcessor, accelerator: Acc
         videos=config.videos,
         annotations=config.annotations,
         missing=config.missing,
+        sentence_order=config.sentence_order,
         streaming=config.streaming,
         **(share if config.streaming else {}),
     )

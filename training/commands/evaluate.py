@@ -1,9 +1,11 @@
-"""`dmae evaluate MODEL DATASET`: a table of retrieval metrics, and the same as JSON."""
+"""`dmae evaluate MODEL DATASET`: a table of retrieval metrics, and the same as JSON. Under a launcher,
+`accelerate launch -m dmae.cli evaluate …`, all processes share the work."""
 
 import argparse
 import json
 import math
 import time
+from datetime import timedelta
 from pathlib import Path
 
 from dmae.modeling import InputError
@@ -50,7 +52,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..evaluation.evaluation import encode_samples, evaluate_encoded  # heavy libraries only when the command runs
+    from dmae.modeling import load_pretrained  # heavy libraries only when the command runs
+
+    from ..evaluation.evaluation import encode_samples, evaluate_encoded
+    from ..processes import Processes
 
     for name in ("batch_size", "num_frames", "max_words"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
@@ -58,12 +63,18 @@ def run(args: argparse.Namespace) -> int:
     if args.json and not Path(args.json).expanduser().parent.is_dir():  # known before the work, not after it
         raise InputError(f"--json {args.json}: there is no such folder")
     started = time.monotonic()
-    model, processor = _load(args)
+    state = _state(args)
+    processes = Processes.of(state)
+    model, processor = load_pretrained(args.model, **({"dtype": args.dtype} if args.dtype else {}))
+    model.to(args.device or state.device)
     settings_from = _settle(args, model, processor)
     samples, missing = _samples(args)
     bank = _captions(_listed(args, args.query_bank)) if args.query_bank else ()
-    encoded = encode_samples(model, processor, samples, batch_size=args.batch_size, workers=args.workers)
-    metrics = evaluate_encoded(model, processor, encoded, use_dual_softmax=args.dual_softmax, query_bank=bank)
+    sizes = {"batch_size": args.batch_size, "workers": args.workers}
+    encoded = encode_samples(model, processor, samples, **sizes, processes=processes)
+    measures = {"use_dual_softmax": args.dual_softmax, "query_bank": bank}
+    metrics = evaluate_encoded(model, processor, encoded, **measures, processes=processes)
+    state.destroy_process_group()
     report = {
         "model": args.model,
         "dataset": args.dataset,
@@ -78,17 +89,16 @@ def run(args: argparse.Namespace) -> int:
         "missing": missing,
         "skipped": [skipped._asdict() for skipped in encoded.skipped],
     }
-    _write(report, args.json)
+    if processes.main:
+        _write(report, args.json)
     return 1 if encoded.skipped else 0
 
 
-def _load(args: argparse.Namespace):
-    from accelerate import Accelerator
+def _state(args: argparse.Namespace):
+    """The processes of the launch, if it is one. A share whose videos are slow to decode is waited for."""
+    from accelerate import PartialState
 
-    from dmae.modeling import load_pretrained
-
-    model, processor = load_pretrained(args.model, **({"dtype": args.dtype} if args.dtype else {}))
-    return model.to(args.device or Accelerator().device), processor
+    return PartialState(cpu=args.device == "cpu", timeout=timedelta(hours=2))
 
 
 def _settle(args: argparse.Namespace, model, processor) -> dict[str, str]:
@@ -96,13 +106,15 @@ def _settle(args: argparse.Namespace, model, processor) -> dict[str, str]:
     checkpoint of another kind the benchmark's published protocol, or the checkpoint."""
     from transformers import AutoConfig
 
+    from dmae.modeling.encoders import ENCODERS, text_positions
+
     from ..corpora.benchmarks import BENCHMARKS
 
     zero_shot = AutoConfig.from_pretrained(args.model).model_type != model.config.model_type
     protocol = BENCHMARKS[args.dataset].protocol if zero_shot and args.dataset in BENCHMARKS else None
     most = {
         "num_frames": model.config.num_frames if model.config.temporal_layers else math.inf,
-        "max_words": model.config.text_config.max_position_embeddings,
+        "max_words": text_positions(ENCODERS[model.config.encoder], model.config.text_config),
     }
     places = {"num_frames": processor.video_processor, "sampling": processor.video_processor, "max_words": processor}
     origins = {}

@@ -1,10 +1,12 @@
-"""`dmae frames SRC DEST`: a corpus decoded once, for all training runs."""
+"""`dmae frames SRC DEST`: a corpus decoded once, for all training runs. Under a launcher,
+`accelerate launch -m dmae.cli frames …`, all processes share the work."""
 
 import argparse
 import json
 import os
 import sys
 from dataclasses import asdict
+from datetime import timedelta
 
 from ..batches.cache_settings import CacheSettings
 
@@ -16,6 +18,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", default="train", help="split to decode, one a cache (default: %(default)s)")
     parser.add_argument("--videos", help="folder of the videos, where they do not lie beside their table")
     parser.add_argument("--annotations", help="folder of a benchmark's annotation files")
+    parser.add_argument(
+        "--missing", choices=("error", "skip"), default="error", help="captions whose video is not there"
+    )
     parser.add_argument(
         "--candidates",
         type=int,
@@ -34,15 +39,25 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from accelerate import PartialState
+
     from ..batches.frames import write_frame_cache
     from ..corpora import load_samples
+    from ..processes import Processes
 
     candidates = args.candidates
     if candidates is None:
         candidates = 1 if args.sampling == "per_second" else CacheSettings.candidates
     settings = CacheSettings(args.num_frames, candidates, args.size, args.sampling, args.squash)
-    samples = load_samples(args.source, args.split, videos=args.videos, annotations=args.annotations)
-    report = write_frame_cache(samples, args.destination, settings, workers=args.workers)
+    places = {"videos": args.videos, "annotations": args.annotations, "missing": args.missing}
+    samples = load_samples(args.source, args.split, **places)
+    # No GPU is needed, and a process that is done waits as long as another decodes.
+    state = PartialState(cpu=True, timeout=timedelta(days=30))
+    processes = Processes.of(state)
+    report = write_frame_cache(samples, args.destination, settings, workers=args.workers, processes=processes)
+    state.destroy_process_group()
+    if not processes.main:
+        return 1 if report.failed else 0
     if args.json:
         print(json.dumps(asdict(report), ensure_ascii=False))
     else:

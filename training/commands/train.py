@@ -35,6 +35,7 @@ def run(args: argparse.Namespace) -> int:
     if not PartialState().is_main_process:
         return 0
     numbers = {name: value for name, value in result["metrics"].items() if isinstance(value, int | float)}
+    numbers |= {f"test/{name}": value for name, value in result.get("test_metrics", {}).items()}
     print("\n".join(f"{name:24} {value:.4g}" for name, value in numbers.items()))
     print(f"model: {result['model_dir']} ({result['step']} steps in {result['seconds']:.0f} s)")
     if "url" in result:
