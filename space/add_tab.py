@@ -8,67 +8,71 @@ import gradio as gr
 
 from dmae.modeling import VIDEO_SUFFIXES
 
-from .library import UserError
 from .markup import clock, message, text
 from .services import Services
-
-EMPTY = message("No videos of yours yet", "Choose some above; they are searchable as soon as they are read.")
-SWITCHED_OFF = (
-    "Adding videos is switched off on this public page. Duplicate the Space, or run `dmae serve`, to search your own."
-)
+from .settings import Settings
+from .texts import LANGUAGES, Texts, UserError, label, texts, texts_for
 
 
 @dataclass
 class File:
-    """A file on its way: its name, how far it is (`STATES`), and what there is to say about it."""
+    """A file on its way: its name, how far it is (waiting, reading, ready, failed), and what to say about it."""
 
     name: str
     state: str = "waiting"
     note: str = ""
 
 
-STATES = {"waiting": "Waiting", "reading": "Reading…", "ready": "Searchable", "failed": "Not added"}
-
-
-def add_tab(page: gr.Blocks, services: Services) -> None:
-    """Lays the tab out and wires it."""
+def add_tab(page: gr.Blocks, services: Services, where: gr.Row) -> None:
+    """Lays the tab out and wires it; `where` is shown to visitors who have videos of their own."""
     settings = services.settings
     if not settings.uploads_allowed:
-        gr.Markdown(SWITCHED_OFF)
+        gr.Markdown(label("add_off"))
         return
-    gr.Markdown(
-        f"Up to {settings.max_uploads} videos of at most {settings.max_file_mb} MB and {clock(settings.max_seconds)} "
-        f"each. Only you can find and see them. They are deleted when you leave the page, "
-        f"and after {settings.session_minutes} idle minutes at the latest."
-    )
+    gr.Markdown(label("add_limits"))
     files = gr.File(
-        label="Drop videos here, or choose them",
+        label=label("drop_here"),
         file_count="multiple",
         file_types=sorted(VIDEO_SUFFIXES),
         height=160,
         elem_id="add-files",
     )
-    report = gr.HTML(EMPTY, elem_id="added")
-    forget = gr.Button("Delete my videos", size="sm", visible=False, elem_id="forget")
+    report = gr.HTML(elem_id="added")
+    forget = gr.Button(label("forget"), size="sm", visible=False, elem_id="forget")
 
     def take(paths: list[str] | None, request: gr.Request):
-        for listed in add_files(services, paths or [], request.session_hash):
-            yield file_list(listed), gr.skip(), gr.skip()
-        yield gr.skip(), None, gr.update(visible=services.shelves.of(request.session_hash) is not None)
+        say = texts_for(request)
+        for listed in add_files(services, paths or [], request.session_hash, say):
+            yield file_list(listed, say), gr.skip(), gr.skip(), gr.skip()
+        some = gr.update(visible=services.shelves.of(request.session_hash) is not None)
+        yield gr.skip(), None, some, some
 
     def remove(request: gr.Request):
         services.shelves.remove(request.session_hash)
-        return EMPTY, gr.update(visible=False)
+        return none_yet(request), gr.update(visible=False), gr.update(visible=False)
 
     def leave(request: gr.Request):
         services.shelves.remove(request.session_hash)
 
-    files.upload(take, files, [report, files, forget], api_visibility="private", show_progress="hidden")
-    forget.click(remove, None, [report, forget], api_visibility="private")
+    page.load(none_yet, None, report, api_visibility="private", show_progress="hidden")
+    files.upload(take, files, [report, files, forget, where], api_visibility="private", show_progress="hidden")
+    forget.click(remove, None, [report, forget, where], api_visibility="private")
     page.unload(leave)
 
 
-def add_files(services: Services, paths: list[str], session: str | None) -> Iterator[list[File]]:
+def none_yet(request: gr.Request) -> str:
+    say = texts_for(request)
+    return message(say("none_yet"), say("none_yet_more"))
+
+
+def limits_of(settings: Settings) -> dict[str, str]:
+    """What a visitor may add, by language."""
+    values = {"count": settings.max_uploads, "mb": settings.max_file_mb, "minutes": settings.session_minutes}
+    length = clock(settings.max_seconds)
+    return {language: texts(language)("add_limits", length=length, **values) for language in LANGUAGES}
+
+
+def add_files(services: Services, paths: list[str], session: str | None, say: Texts) -> Iterator[list[File]]:
     """Adds files one by one; yields the state of all of them after every step."""
     files = [File(os.path.basename(path)) for path in paths]
     for file, path in zip(files, paths):
@@ -78,14 +82,19 @@ def add_files(services: Services, paths: list[str], session: str | None) -> Iter
             _, duration = services.shelves.add(session, path)
             file.state, file.note = "ready", clock(duration)
         except UserError as error:
-            file.state, file.note = "failed", str(error).removeprefix(f"{file.name}: ")
+            file.state, file.note = "failed", _without(file.name, error.told(say))
         yield files
 
 
-def file_list(files: list[File]) -> str:
+def _without(name: str, reason: str) -> str:
+    """A reason without the name that it begins with, which stands before it anyway."""
+    return reason.removeprefix(name).lstrip(":： ")
+
+
+def file_list(files: list[File], say: Texts) -> str:
     """HTML of the files, each with its state."""
     items = "".join(
-        f'<li class="{file.state}"><span class="state">{STATES[file.state]}</span>'
+        f'<li class="{file.state}"><span class="state">{text(say(file.state))}</span>'
         f'<span class="what">{text(file.name)}{": " if file.note else ""}{text(file.note)}</span></li>'
         for file in files
     )

@@ -5,12 +5,13 @@ from pathlib import Path
 import gradio as gr
 
 from .addresses import INDEX
-from .library import UserError
+from .library import Where
 from .services import Services
+from .texts import UserError
 
 ADDRESS = "ADDRESS OF THIS PAGE"
 # The browser knows the address: behind a proxy the server does not.
-FILL_IN = f"(usage) => usage.replace('{ADDRESS}', window.location.origin + window.location.pathname)"
+FILL_IN = f"(usage) => usage.replaceAll('{ADDRESS}', window.location.origin + window.location.pathname)"
 USAGE = (Path(__file__).parent / "usage.md").read_text(encoding="utf-8")
 
 
@@ -61,7 +62,7 @@ class Endpoints:
         library = self._services.library
         shelf = self._services.shelves.of(request.session_hash)
         with _PlainErrors():
-            results = library.search(library.ask(query), k, shelf=shelf, seconds=(shortest, longest))
+            results = library.search(library.ask(query), k, shelf=shelf, where=Where((shortest, longest)))
         return [result.to_dict() | {"scope": result.scope} for result in results]
 
     def explain(self, query: str, video_id: str, scope: str, request: gr.Request) -> dict:
@@ -87,7 +88,7 @@ class Endpoints:
         """Makes a video searchable for this client alone."""
         with _PlainErrors():
             if not file:
-                raise UserError('Send a file: handle_file("clip.mp4").')
+                raise UserError("send_file")
             title, duration = self._services.shelves.add(request.session_hash, file)
         return {"title": title, "duration": round(duration, 3)}
 

@@ -1,31 +1,49 @@
-"""The results as a grid of cards, a button each."""
+"""The results as a grid of cards, a button each; those of several queries side by side."""
 
-from .library import Result
+from .library import Query, Result
 from .markup import message, moment, text
+from .texts import Texts
 
-NO_RESULTS = message("Nothing found", "No video passes the filter. Widen it, or search for something else.")
-WELCOME = message("Search by describing a moment", "Write what is to be seen and press Enter. The best moment plays.")
+EAGER = 4  # pictures that are fetched at once; the others when they come near
 
 
-def cards(results: list[Result], selected: int | None = 0) -> str:
-    """HTML of the results, best first; `selected` is the one that plays."""
+def cards(found: list[tuple[Query, list[Result]]], say: Texts, selected: int | None = 0) -> str:
+    """HTML of each query's results, best first; `selected` is the place of the one that plays in the first list."""
+    lists = [
+        _list(number, results, say, selected if number == 0 else None) for number, (_, results) in enumerate(found)
+    ]
+    said = say.count("found", sum(len(results) for _, results in found))
+    if len(lists) == 1:
+        return f'<div data-said="{text(said)}">{lists[0]}</div>'
+    sides = "".join(
+        f'<section aria-label="{text(query.label)}"><h2>{text(query.label)}</h2>{shown}</section>'
+        for (query, _), shown in zip(found, lists)
+    )
+    return f'<div class="sides" data-said="{text(said)}">{sides}</div>'
+
+
+def welcome(say: Texts) -> str:
+    return message(say("welcome"), say("welcome_more"))
+
+
+def _list(number: int, results: list[Result], say: Texts, selected: int | None) -> str:
     if not results:
-        return NO_RESULTS
-    items = "".join(_card(rank, result, rank - 1 == selected) for rank, result in enumerate(results, 1))
-    return f'<ol class="cards" aria-label="Search results">{items}</ol>'
+        return message(say("nothing_found"), say("nothing_passes"))
+    items = "".join(_card(number, rank, result, rank - 1 == selected, say) for rank, result in enumerate(results, 1))
+    return f'<ol class="cards" aria-label="{text(say("results"))}">{items}</ol>'
 
 
-def _card(rank: int, result: Result, selected: bool) -> str:
+def _card(number: int, rank: int, result: Result, selected: bool, say: Texts) -> str:
     hit = result.hit
     best, length = moment(hit.best_time, hit.duration), moment(hit.duration, hit.duration)
-    spoken = f"{rank}. {result.title}, score {hit.score:.3f}" + (f", best moment at {best}" if best else "")
+    spoken = say("spoken", rank=rank, title=result.title, score=f"{hit.score:.3f}")
+    spoken += say("spoken_at", time=best) if best else ""
     times = f'<span class="time">{best}{" / " + length if length else ""}</span>' if best or length else ""
-    own = "" if result.scope == "index" else '<span class="own">yours</span>'
-    # Only the first row's pictures are fetched at once; the others when they come near.
-    loading = "eager" if rank <= 4 else "lazy"
+    own = "" if result.scope == "index" else f'<span class="own">{text(say("yours"))}</span>'
+    loading = "eager" if rank <= EAGER else "lazy"
     return (
         f'<li><button type="button" class="card" aria-pressed="{str(selected).lower()}" aria-label="{text(spoken)}" '
-        f'data-scope="{text(result.scope)}" data-id="{text(hit.id)}">'
+        f'data-query="{number}" data-scope="{text(result.scope)}" data-id="{text(hit.id)}">'
         f'<span class="thumb"><img src="{text(result.frame(result.best_frame))}" alt="" loading="{loading}" '
         f'decoding="async" width="320" height="180">{times}{own}</span>'
         f'<span class="title">{text(result.title)}</span>'

@@ -5,11 +5,11 @@ from dmae.retrieval import ScoreOptions
 from .library import Library, Query, Result
 
 CANDIDATES = 50
-VARIANTS = {  # textual attention, visual attention
-    "Both attentions": (True, True),
-    "Textual attention only": (True, False),
-    "Visual attention only": (False, True),
-    "Neither": (False, False),
+VARIANTS = {  # by the key of its text: textual attention, visual attention
+    "both": (True, True),
+    "textual": (True, False),
+    "visual": (False, True),
+    "neither": (False, False),
 }
 
 

@@ -10,14 +10,13 @@ from dmae.modeling import VideoFrames
 from dmae.retrieval import EncodedQuery, Explanation, SearchHit, VideoIndex, VideoIndexError
 
 from .addresses import INDEX, frame_url, video_url
+from .texts import UserError
 
+SEPARATOR = "|"  # between several queries
+MAX_QUERIES = 4
 MAX_QUERY = 1000  # characters
 MAX_RESULTS = 100
 REMEMBERED_QUERIES = 256
-
-
-class UserError(ValueError):
-    """Something the visitor can put right, said in one plain sentence."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +65,19 @@ class Result:
         return values | {"title": self.title, "video": self.video, "thumbnail": self.frame(self.best_frame)}
 
 
+@dataclass(frozen=True)
+class Where:
+    """What a visitor searches: videos of these durations (shortest and longest in s, None where it does not matter),
+    of the index and of their own."""
+
+    seconds: tuple[float | None, float | None] = (None, None)
+    in_index: bool = True
+    in_mine: bool = True
+
+
+EVERYWHERE = Where()
+
+
 class Library:
     """A model and an index, searched by many visitors at a time.
 
@@ -87,25 +99,37 @@ class Library:
         """
         text = " ".join(str(text or "").split())
         if not text:
-            raise UserError("Write what the video should show.")
+            raise UserError("write_something")
         if len(text) > MAX_QUERY:
-            raise UserError(f"The query has {len(text)} characters; at most {MAX_QUERY} are read.")
+            raise UserError("too_long", count=len(text), most=MAX_QUERY)
         return self._ask(text)
+
+    def ask_all(self, text: str) -> list[Query]:
+        """A text as one query, or as several with `SEPARATOR` between them.
+
+        Raises:
+            UserError: there is none, or there are too many, or one is too long.
+        """
+        parts = [part for part in str(text or "").split(SEPARATOR) if part.strip()] or [""]
+        if len(parts) > MAX_QUERIES:
+            raise UserError("too_many_queries", count=len(parts), most=MAX_QUERIES)
+        return [self.ask(part) for part in parts]
 
     def ask_example(self, frames: VideoFrames, label: str) -> Query:
         """Frames of an image or a video as a query."""
         return Query(label, self.index.encode(frames))
 
-    def search(self, query: Query, k: int, *, shelf=None, seconds=(None, None)) -> list[Result]:
-        """The k best videos of the index and the shelf together, best first.
-
-        Args:
-            seconds: shortest and longest duration wanted; None where it does not matter.
-        """
-        k, where = _check_count(k), duration_filter(*seconds)
-        results = [Result(hit) for hit in self.index.search(query.encoded, k, where=where)]
-        if shelf is not None:
-            results += [Result(hit, shelf.secret) for hit in shelf.index.search(query.encoded, k, where=where)]
+    def search(self, query: Query, k: int, *, shelf=None, where: Where = EVERYWHERE) -> list[Result]:
+        """The k best videos of the index and the shelf together, best first."""
+        k, seconds = _check_count(k), duration_filter(*where.seconds)
+        own = shelf is not None and where.in_mine
+        if not (where.in_index or own or shelf is None):
+            raise UserError("search_nowhere")
+        results = []
+        if where.in_index or shelf is None:
+            results += [Result(hit) for hit in self.index.search(query.encoded, k, where=seconds)]
+        if own:
+            results += [Result(hit, shelf.secret) for hit in shelf.index.search(query.encoded, k, where=seconds)]
         return sorted(results, key=lambda result: -result.hit.score)[:k]
 
     def explain(self, query: Query, scope: str, video_id: str, shelf=None) -> tuple[Result, Explanation]:
@@ -118,7 +142,7 @@ class Library:
         try:
             explanation = index.explain(query.encoded, str(video_id))
         except VideoIndexError:
-            raise UserError("That video is no longer here. Search again.") from None
+            raise UserError("video_gone") from None
         return Result(explanation.hit, scope), explanation
 
     def row(self, scope: str, video_id: str, columns: list[str], shelf=None) -> dict | None:
@@ -129,7 +153,7 @@ class Library:
         if scope == INDEX:
             return self.index
         if shelf is None or shelf.secret != scope:
-            raise UserError("That video is no longer here. Search again.")
+            raise UserError("video_gone")
         return shelf.index
 
 
@@ -139,12 +163,12 @@ def duration_filter(shortest: float | None, longest: float | None) -> str | None
     for value, comparison in ((shortest, ">="), (longest, "<=")):
         if value:
             if not (isinstance(value, int | float) and 0 <= value < float("inf")):
-                raise UserError(f"A length is a number of seconds, not {value!r}.")
+                raise UserError("no_length", value=repr(value))
             bounds.append(f"duration {comparison} {float(value)}")
     return " AND ".join(bounds) or None
 
 
 def _check_count(k) -> int:
     if isinstance(k, bool) or not isinstance(k, int | float) or not 1 <= k <= MAX_RESULTS:
-        raise UserError(f"Ask for 1 to {MAX_RESULTS} results, not {k!r}.")
+        raise UserError("count_range", most=MAX_RESULTS, value=repr(k))
     return int(k)

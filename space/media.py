@@ -14,7 +14,8 @@ from dmae.modeling import VIDEO_SUFFIXES, VideoDecodeError
 
 from .addresses import INDEX, PREFIX, decode_id
 from .decoding import Decoder
-from .library import Library, UserError
+from .library import Library
+from .texts import UserError
 
 PICTURE_CACHE = 64 << 20  # bytes
 HEADERS = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "default-src 'none'; sandbox"}

@@ -1,63 +1,68 @@
 """The tab that says how it works, with a live comparison of the attentions."""
 
-from pathlib import Path
-
 import gradio as gr
 
 from .comparison import CANDIDATES, compare
-from .library import Result, UserError
+from .library import Result
 from .markup import message, text
 from .services import Services
-
-ABOUT = (Path(__file__).parent / "how_it_works.md").read_text(encoding="utf-8")
+from .texts import LANGUAGES, Texts, UserError, label, texts, texts_for
 
 
 def method_tab(tab: gr.Tab, services: Services, examples: list[str]) -> None:
     """Lays the tab out and wires it."""
-    gr.Markdown(ABOUT)
+    gr.Markdown(label("how_it_works"))
     with gr.Row(equal_height=True):
         query = gr.Textbox(
             examples[0] if examples else "",
-            label="Query to compare",
+            label=label("compare_query"),
             show_label=False,
-            placeholder="A query to compare",
+            placeholder=label("compare_query"),
             scale=5,
             container=False,
             elem_id="compare-query",
         )
-        button = gr.Button("Compare", variant="primary", scale=0, min_width=130, elem_id="compare")
+        button = gr.Button(label("compare"), variant="primary", scale=0, min_width=130, elem_id="compare")
     table = gr.HTML(elem_id="comparison", js_on_load=None, min_height=120)
 
-    def ranked(sentence: str) -> str:
+    def ranked(sentence: str, request: gr.Request) -> str:
+        say = texts_for(request)
         try:
-            return _table(compare(services.library, services.library.ask(sentence)))
+            return _table(compare(services.library, services.library.ask(sentence)), say)
         except UserError as error:
-            return message("That comparison did not work", str(error), "error")
+            return message(say("compare_failed"), error.told(say), "error")
 
     triggers = [query.submit, button.click] + ([tab.select] if examples else [])
     for trigger in triggers:
         trigger(ranked, query, table, api_visibility="private", show_progress="minimal")
-    gr.Markdown(
-        f"Each list ranks the same {CANDIDATES} best candidates, or all where there are fewer; arrows tell how many "
-        "ranks a video moved against the first list. Scores of different lists do not compare."
-    )
+    gr.Markdown(label("compare_note"))
 
 
-def _table(ranked: dict) -> str:
+def documents() -> dict[str, dict[str, str]]:
+    """The longer texts of the tab, by key and language."""
+    told = {language: texts(language) for language in LANGUAGES}
+    return {
+        "how_it_works": {language: say.document("how_it_works") for language, say in told.items()},
+        "compare_note": {language: say("compare_note", count=CANDIDATES) for language, say in told.items()},
+    }
+
+
+def _table(ranked: dict, say: Texts) -> str:
     """HTML of the lists; the first is what the others are compared with."""
     first = [result.hit.id for result in next(iter(ranked.values()))]
-    return f'<div class="variants">{"".join(_list(name, results, first) for name, results in ranked.items())}</div>'
+    lists = "".join(_list(say(name), results, first, say) for name, results in ranked.items())
+    return f'<div class="variants">{lists}</div>'
 
 
-def _list(name: str, results: list[Result], first: list[str]) -> str:
-    items = "".join(_item(result, _moved(result, rank, first)) for rank, result in enumerate(results))
+def _list(name: str, results: list[Result], first: list[str], say: Texts) -> str:
+    items = "".join(_item(result, _moved(result, rank, first, say)) for rank, result in enumerate(results))
     return f"<section><h3>{text(name)}</h3><ol>{items}</ol></section>"
 
 
-def _moved(result: Result, rank: int, first: list[str]) -> str:
+def _moved(result: Result, rank: int, first: list[str], say: Texts) -> str:
     """How many ranks above (↑) or below (↓) its place in the first list a video is."""
     if result.hit.id not in first:
-        return "new"
+        return say("new")
     up = first.index(result.hit.id) - rank
     return f"{'↑' if up > 0 else '↓'}{abs(up)}" if up else ""
 

@@ -1,5 +1,9 @@
 // The parts of the page that the server need not answer for.
 (() => {
+  const LANGUAGES = ["en", "de", "zh"]; // of texts.yaml
+  const wanted = navigator.language.split("-")[0].toLowerCase();
+  document.documentElement.lang = LANGUAGES.includes(wanted) ? wanted : LANGUAGES[0];
+
   const quiet = window.matchMedia("(prefers-reduced-motion: reduce)");
   const detail = () => document.querySelector("#detail");
 
@@ -69,5 +73,16 @@
     current?.classList.add("current");
   });
 
-  window.dmae = { share, reveal };
+  // What was found is said to those who do not see it appear, in a place that stays while results come and go.
+  const announce = (results) => {
+    const place = document.createElement("div");
+    place.className = "unseen";
+    place.setAttribute("role", "status");
+    results.after(place);
+    new MutationObserver(() => {
+      place.textContent = results.querySelector("[data-said]")?.dataset.said ?? "";
+    }).observe(results, { childList: true, subtree: true });
+  };
+
+  window.dmae = { announce, share, reveal };
 })();

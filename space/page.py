@@ -6,14 +6,15 @@ import gradio as gr
 from gradio.utils import get_upload_folder
 from starlette.middleware import Middleware
 
-from .add_tab import add_tab
+from .add_tab import add_tab, limits_of
 from .api import api_tab
 from .markup import text
 from .mcp_server import McpGuard
-from .method_tab import method_tab
+from .method_tab import documents, method_tab
 from .request_guard import RequestGuard
 from .search_tab import search_tab
 from .services import Services
+from .texts import label, texts_for, translations
 from .upload_guard import UploadGuard
 
 HERE = Path(__file__).parent
@@ -39,16 +40,16 @@ def build_page(services: Services) -> gr.Blocks:
     with gr.Blocks(
         title=settings.title, analytics_enabled=False, delete_cache=(60, TEMPORARY_SECONDS), fill_width=True
     ) as page:
-        heading = gr.HTML(_heading(services), elem_id="heading")
-        page.load(lambda: _heading(services), None, heading, api_visibility="private", show_progress="hidden")
+        heading = gr.HTML(elem_id="heading")
+        page.load(_heading(services), None, heading, api_visibility="private", show_progress="hidden")
         with gr.Tabs():
-            with gr.Tab("Search", id="search"):
-                search_tab(page, services, examples_of(settings))
-            with gr.Tab("Add videos", id="add"):
-                add_tab(page, services)
-            with gr.Tab("How it works", id="how") as tab:
+            with gr.Tab(label("tab_search"), id="search"):
+                where = search_tab(page, services, examples_of(settings))
+            with gr.Tab(label("tab_add"), id="add"):
+                add_tab(page, services, where)
+            with gr.Tab(label("tab_how"), id="how") as tab:
                 method_tab(tab, services, examples_of(settings))
-            with gr.Tab("API", id="api"):
+            with gr.Tab(label("tab_api"), id="api"):
                 api_tab(page, services)
     page.queue(default_concurrency_limit=settings.concurrency, max_size=settings.queue_size)
     return page
@@ -65,6 +66,7 @@ def launch_options(services: Services) -> dict:
     return {
         "app_kwargs": {"routes": services.media.routes(), "middleware": guards},
         "mcp_server": settings.mcp,
+        "i18n": translations(add_limits=limits_of(settings), **documents()),
         "theme": THEME,
         "css": (HERE / "style.css").read_text(encoding="utf-8"),
         "head": f"<script>{(HERE / 'page.js').read_text(encoding='utf-8')}</script>",
@@ -80,9 +82,15 @@ def examples_of(settings) -> list[str]:
     return [example.strip() for example in settings.examples.split("|") if example.strip()]
 
 
-def _heading(services: Services) -> str:
-    index = services.library.index
-    model = index.table.settings.model.name
+def _heading(services: Services):
+    """What makes the heading for a visitor: the index may grow, and languages differ."""
+    model = services.library.index.table.settings.model.name
     made_with = f" ({text(model)})" if "/" in model else ""  # a Hub id; the name of a folder tells a visitor nothing
-    videos = f"{len(index):,} video" + ("" if len(index) == 1 else "s")
-    return f"<h1>{text(services.settings.title)}</h1><p>{videos}, searched by what they show with DMAE{made_with}</p>"
+    title = text(services.settings.title)
+
+    def heading(request: gr.Request) -> str:
+        say = texts_for(request)
+        videos = say.count("videos", len(services.library.index))
+        return f"<h1>{title}</h1><p>{say('heading', videos=videos, model=made_with)}</p>"
+
+    return heading

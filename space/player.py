@@ -6,58 +6,59 @@ from dmae.retrieval import Explanation
 
 from .library import Result
 from .markup import moment, text
+from .texts import Texts
 
 NOTHING_CHOSEN = '<div class="player empty" aria-hidden="true"></div>'
 
 
-def player(result: Result, explanation: Explanation) -> str:
+def player(result: Result, explanation: Explanation, say: Texts) -> str:
     """HTML of one result."""
     hit = result.hit
     start = hit.best_time or 0.0
-    facts = [f"score {hit.score:.3f}"]
+    facts = [say("score", value=f"{hit.score:.3f}")]
     if hit.best_time is not None:
-        facts.append(f"best moment {moment(hit.best_time, hit.duration)}")
+        facts.append(say("best_moment", time=moment(hit.best_time, hit.duration)))
     if hit.duration:
-        facts.append(f"length {moment(hit.duration, hit.duration)}")
+        facts.append(say("length", time=moment(hit.duration, hit.duration)))
     return (
         f'<section class="player" aria-label="{text(result.title)}">'
         f'<div class="screen"><video src="{text(result.video)}#t={start:.3f}" data-start="{start:.3f}" '
         f'poster="{text(result.frame(result.best_frame))}" controls muted playsinline preload="auto" '
-        f'aria-label="{text(result.title)}, from its best moment"></video>'
-        f'<p class="unplayable" hidden>This browser cannot play the file; its frames are below.</p></div>'
+        f'aria-label="{text(say("from_best", title=result.title))}"></video>'
+        f'<p class="unplayable" hidden>{text(say("unplayable"))}</p></div>'
         f'<div class="caption"><h2>{text(result.title)}</h2><p>{" · ".join(facts)}</p></div>'
-        f"{_heat_map(result, explanation)}</section>"
+        f"{_heat_map(result, explanation, say)}</section>"
     )
 
 
-def _heat_map(result: Result, explanation: Explanation) -> str:
-    rows = [("whole query", explanation.sentence_similarity, "sentence")]
+def _heat_map(result: Result, explanation: Explanation, say: Texts) -> str:
+    rows = [(say("whole_query"), explanation.sentence_similarity, "sentence")]
     rows += [
         (word, similarity, "content" if weight > 1 else "")
         for word, similarity, weight in zip(explanation.words, explanation.similarity, explanation.word_weights)
     ]
     body = "".join(_row(name, values, kind, explanation.frame_times) for name, values, kind in rows)
+    head = f'<th scope="col">{text(say("frame"))}</th>{_strip(result, explanation.frame_times, say)}'
     return (
-        '<div class="heat" tabindex="0" role="region" aria-label="Why it matched" aria-describedby="heat-help">'
+        f'<div class="heat" tabindex="0" role="region" aria-label="{text(say("why"))}" aria-describedby="heat-help">'
         "<table>"
-        f'<thead><tr><th scope="col">frame</th>{_strip(result, explanation.frame_times)}</tr></thead>'
-        f'<tbody>{body}</tbody></table></div><p class="help" id="heat-help">Each word against each frame: '
-        "the stronger the colour, the more alike, from the word's worst frame to its best, which is outlined. "
-        "Words in bold count double. Choose a frame to play from it.</p>"
+        f"<thead><tr>{head}</tr></thead>"
+        f'<tbody>{body}</tbody></table></div><p class="help" id="heat-help">{text(say("heat_help"))}</p>'
     )
 
 
-def _strip(result: Result, times: np.ndarray) -> str:
+def _strip(result: Result, times: np.ndarray, say: Texts) -> str:
     cells = []
     for number, score in enumerate(result.hit.frame_scores):
         time = times[number] if number < len(times) else None
         best = number == result.best_frame
         shown = moment(time, result.hit.duration)
-        label = f"Play from {shown}" if time is not None else f"Frame {number + 1}"
+        label = say("play_from", time=shown) if time is not None else say("frame_number", number=number + 1)
+        title = f"{label} ({say('score', value=f'{score:.3f}')})"
         seek = f' data-seek="{time:.3f}"' if time is not None else " disabled"
         cells.append(
             f'<th scope="col"{" class=best" if best else ""}><button type="button" class="frame"{seek} '
-            f'aria-label="{label}{", the best moment" if best else ""}" title="{label} (score {score:.3f})">'
+            f'aria-label="{text(say("the_best", label=label) if best else label)}" title="{text(title)}">'
             f'<img src="{text(result.frame(number))}" alt="" loading="lazy" decoding="async" width="96" height="54">'
             f"<span>{shown}</span></button></th>"
         )

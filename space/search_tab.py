@@ -1,34 +1,54 @@
-"""The search tab: a query, a grid of results, and the chosen one playing from its best moment."""
+"""The search tab: queries, a grid of results for each, and the chosen one playing from its best moment."""
+
+from dataclasses import dataclass
 
 import gradio as gr
 
 from dmae.modeling import IMAGE_SUFFIXES, VIDEO_SUFFIXES, VideoDecodeError
 
-from .cards import WELCOME, cards
-from .library import MAX_QUERY, Query, UserError
+from .cards import cards, welcome
+from .library import MAX_QUERY, MAX_RESULTS, Query, Where
 from .markup import message
 from .player import NOTHING_CHOSEN, player
 from .services import Services
+from .texts import Texts, UserError, label, texts_for
 
-PAGE = 12
+PAGE, SIDE_PAGE = 12, 6  # results of a query shown at first, and as many more at a time; of one among several
 # A result was chosen: the page tells which; its highlight does not wait for the answer.
 ON_LOAD = """element.addEventListener('click', (event) => {
   const card = event.target.closest('.card');
   if (!card) return;
   element.querySelectorAll('.card').forEach((other) => other.setAttribute('aria-pressed', other === card));
-  trigger('select', {scope: card.dataset.scope, id: card.dataset.id});
-});"""
+  trigger('select', {scope: card.dataset.scope, id: card.dataset.id, query: card.dataset.query});
+});
+window.dmae.announce(element);"""
 SHARE = "(text) => { window.dmae.share(text); return text; }"
 REVEAL = "() => window.dmae.reveal()"
 
 
-def search_tab(page: gr.Blocks, services: Services, examples: list[str]) -> None:
-    """Lays the tab out and wires it."""
-    asked, count = gr.State(None, time_to_live=60 * services.settings.session_minutes), gr.State(PAGE)
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """What a visitor is looking at: their queries, and how many results of each."""
+
+    queries: list[Query]
+    count: int
+
+    @property
+    def page(self) -> int:
+        return PAGE if len(self.queries) == 1 else SIDE_PAGE
+
+
+def search_tab(page: gr.Blocks, services: Services, examples: list[str]) -> gr.Row:
+    """Lays the tab out and wires it.
+
+    Returns:
+        the row where visitors with videos of their own choose where to search, hidden for the others.
+    """
+    asked = gr.State(None, time_to_live=60 * services.settings.session_minutes)
     with gr.Row(elem_classes="ask", equal_height=True):
         text = gr.Textbox(
-            placeholder="Describe a moment",
-            label="What should the video show?",
+            placeholder=label("describe"),
+            label=label("question"),
             show_label=False,
             max_length=MAX_QUERY,
             autofocus=True,
@@ -36,103 +56,119 @@ def search_tab(page: gr.Blocks, services: Services, examples: list[str]) -> None
             elem_id="query",
             container=False,
         )
-        button = gr.Button("Search", variant="primary", scale=0, min_width=130, elem_id="search")
+        button = gr.Button(label("search"), variant="primary", scale=0, min_width=130, elem_id="search")
     chips = []
     with gr.Row(elem_classes="chips"):
         for example in examples:
             chips.append(gr.Button(example, size="sm", variant="secondary", min_width=40))
-    with gr.Accordion("By length, image or video", open=False, elem_id="more"):
+    with gr.Row(visible=False, elem_id="where") as where:
+        in_index = gr.Checkbox(True, label=label("in_index"), container=False, elem_id="in-index")
+        in_mine = gr.Checkbox(True, label=label("in_mine"), container=False, elem_id="in-mine")
+    with gr.Accordion(label("more_ways"), open=False, elem_id="more"):
         with gr.Row():
-            shortest = gr.Number(None, label="At least (seconds)", placeholder="any", elem_id="shortest")
-            longest = gr.Number(None, label="At most (seconds)", placeholder="any", elem_id="longest")
+            shortest = gr.Number(None, label=label("at_least"), placeholder=label("any"), elem_id="shortest")
+            longest = gr.Number(None, label=label("at_most"), placeholder=label("any"), elem_id="longest")
         example_file = gr.File(
-            label="Find videos like this image or video",
+            label=label("like_this"),
             file_types=sorted(VIDEO_SUFFIXES | IMAGE_SUFFIXES),
             height=120,
             elem_id="example",
         )
     with gr.Row(elem_classes="found", equal_height=False):
         with gr.Column(scale=5, min_width=320):
-            results = gr.HTML(WELCOME, elem_id="results", js_on_load=ON_LOAD)
-            more = gr.Button("Show more", visible=False, elem_id="show-more")
+            results = gr.HTML(elem_id="results", js_on_load=ON_LOAD)
+            more = gr.Button(label("show_more"), visible=False, elem_id="show-more")
         with gr.Column(scale=4, min_width=320, elem_classes="side"):
             detail = gr.HTML(NOTHING_CHOSEN, elem_id="detail", js_on_load=None)
-    outputs = [results, detail, asked, count, more]
-    handlers = _Handlers(services)
-    filters = [shortest, longest]
+    outputs = [results, detail, asked, more]
+    handlers = _Handlers(services, examples)
+    limits = [shortest, longest, in_index, in_mine]
     options = {"api_visibility": "private", "show_progress_on": [results], "show_progress": "minimal"}
 
     for trigger in (text.submit, button.click):
-        trigger(handlers.ask, [text, *filters], outputs, **options).then(None, text, None, js=SHARE)
+        trigger(handlers.ask, [text, *limits], outputs, **options).then(None, text, None, js=SHARE)
     for chip in chips:
         shown = chip.click(lambda example=chip.value: example, None, text, api_visibility="private", queue=False)
-        shown.then(handlers.ask, [text, *filters], outputs, **options).then(None, text, None, js=SHARE)
-    for box in filters:
-        box.submit(handlers.again, [asked, *filters], outputs, **options)
-        box.blur(handlers.again, [asked, *filters], outputs, **options)
-    example_file.upload(handlers.ask_example, [example_file, *filters], outputs, **options)
-    more.click(handlers.more, [asked, count, *filters], [results, count, more], **options)
+        shown.then(handlers.ask, [text, *limits], outputs, **options).then(None, text, None, js=SHARE)
+    for changed in (shortest.submit, shortest.blur, longest.submit, longest.blur, in_index.input, in_mine.input):
+        changed(handlers.again, [asked, *limits], outputs, **options)
+    example_file.upload(handlers.ask_example, [example_file, *limits], outputs, **options)
+    more.click(handlers.more, [asked, *limits], [results, asked, more], **options)
     results.select(
         handlers.choose, asked, detail, api_visibility="private", trigger_mode="always_last", show_progress="hidden"
     ).then(None, None, None, js=REVEAL)
-    page.load(None, None, filters, js="() => [null, null]")  # Gradio shows 0 where there is no value
+    page.load(None, None, [shortest, longest], js="() => [null, null]")  # Gradio shows 0 where there is no value
     page.load(handlers.restore, None, [text, *outputs], api_visibility="private", show_progress="hidden")
+    return where
 
 
 class _Handlers:
     """What the page asks of the server. None of it is an API of its own; see `api`."""
 
-    def __init__(self, services: Services):
+    def __init__(self, services: Services, examples: list[str]):
         self._services = services
+        self._first = examples[0] if examples else ""
 
-    def ask(self, text: str, shortest, longest, request: gr.Request):
-        return self._answer(lambda: self._services.library.ask(text), (shortest, longest), request)
+    def ask(self, text: str, shortest, longest, in_index, in_mine, request: gr.Request):
+        where = Where((shortest, longest), in_index, in_mine)
+        return self._answer(lambda: self._services.library.ask_all(text), where, request)
 
-    def again(self, asked: Query | None, shortest, longest, request: gr.Request):
+    def again(self, asked: Asked | None, shortest, longest, in_index, in_mine, request: gr.Request):
         if asked is None:
-            return [gr.skip()] * 5
-        return self._answer(lambda: asked, (shortest, longest), request)
+            return [gr.skip()] * 4
+        return self._answer(lambda: asked.queries, Where((shortest, longest), in_index, in_mine), request)
 
-    def ask_example(self, file: str | None, shortest, longest, request: gr.Request):
-        return self._answer(lambda: self._services.ask_example(file), (shortest, longest), request)
+    def ask_example(self, file: str | None, shortest, longest, in_index, in_mine, request: gr.Request):
+        where = Where((shortest, longest), in_index, in_mine)
+        return self._answer(lambda: [self._services.ask_example(file)], where, request)
 
-    def more(self, asked: Query | None, count: int, shortest, longest, request: gr.Request):
+    def more(self, asked: Asked | None, shortest, longest, in_index, in_mine, request: gr.Request):
         if asked is None:
             return [gr.skip()] * 3
-        found = self._find(asked, count + PAGE + 1, (shortest, longest), request)
-        return cards(found[: count + PAGE], None), count + PAGE, gr.update(visible=len(found) > count + PAGE)
+        asked = Asked(asked.queries, asked.count + asked.page)
+        found, left = self._find(asked, Where((shortest, longest), in_index, in_mine), request)
+        return cards(found, texts_for(request), None), asked, gr.update(visible=left)
 
-    def choose(self, asked: Query | None, event: gr.EventData, request: gr.Request):
-        if asked is None:
+    def choose(self, asked: Asked | None, event: gr.EventData, request: gr.Request):
+        number = str(event.query)
+        if asked is None or not number.isdecimal() or int(number) >= len(asked.queries):
             return gr.skip()
-        shelf = self._services.shelves.of(request.session_hash)
+        say = texts_for(request)
         try:
-            chosen = self._services.library.explain(asked, str(event.scope), str(event.id), shelf)
+            return self._play(asked.queries[int(number)], str(event.scope), str(event.id), say, request)
         except UserError as error:
-            return message("Not here any more", str(error), "error")
-        return player(*chosen)
+            return message(say("gone"), error.told(say), "error")
 
     def restore(self, request: gr.Request):
-        """The search that the page's address names, if it names one."""
-        text = request.query_params.get("q", "").strip()
+        """The search that the page's address names, else the first example, so that a first visit shows something."""
+        text = request.query_params.get("q", "").strip() or self._first
         if not text:
-            return [gr.skip()] * 6
-        return [text, *self.ask(text, None, None, request)]
+            return ["", welcome(texts_for(request)), *[gr.skip()] * 3]
+        return [text, *self.ask(text, None, None, True, True, request)]
 
-    def _answer(self, make_query, seconds, request: gr.Request):
-        """Results, player, query, number shown and whether there are more; or what is wrong in plain words."""
+    def _answer(self, make_queries, where: Where, request: gr.Request):
+        """Results, player, what was asked and whether there is more; or what is wrong in plain words."""
+        say, detail, asked = texts_for(request), NOTHING_CHOSEN, None
         try:
-            query = make_query()
-            found = self._find(query, PAGE + 1, seconds, request)
-            detail = NOTHING_CHOSEN
-            if found:
-                shelf = self._services.shelves.of(request.session_hash)
-                detail = player(*self._services.library.explain(query, found[0].scope, found[0].hit.id, shelf))
+            queries = make_queries()
+            asked = Asked(queries, PAGE if len(queries) == 1 else SIDE_PAGE)
+            found, left = self._find(asked, where, request)
+            query, results = found[0]
+            if results:
+                detail = self._play(query, results[0].scope, results[0].hit.id, say, request)
         except (UserError, VideoDecodeError) as error:
-            told = message("That search did not work", str(error), "error")
-            return told, NOTHING_CHOSEN, None, PAGE, gr.update(visible=False)
-        return cards(found[:PAGE]), detail, query, PAGE, gr.update(visible=len(found) > PAGE)
+            reason = error.told(say) if isinstance(error, UserError) else str(error)
+            return message(say("search_failed"), reason, "error"), detail, asked, gr.update(visible=False)
+        return cards(found, say), detail, asked, gr.update(visible=left)
 
-    def _find(self, query: Query, k: int, seconds, request: gr.Request):
+    def _find(self, asked: Asked, where: Where, request: gr.Request):
+        """Each query with its results, and whether there are more of any."""
         shelf = self._services.shelves.of(request.session_hash)
-        return self._services.library.search(query, min(k, 100), shelf=shelf, seconds=seconds)
+        wanted, library = min(asked.count + 1, MAX_RESULTS), self._services.library
+        found = [(query, library.search(query, wanted, shelf=shelf, where=where)) for query in asked.queries]
+        left = any(len(results) > asked.count for _, results in found)
+        return [(query, results[: asked.count]) for query, results in found], left
+
+    def _play(self, query: Query, scope: str, video_id: str, say: Texts, request: gr.Request) -> str:
+        shelf = self._services.shelves.of(request.session_hash)
+        return player(*self._services.library.explain(query, scope, video_id, shelf), say)

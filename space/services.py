@@ -9,10 +9,11 @@ from dmae.modeling import VideoLimits, is_picture
 
 from .decoding import Decoder
 from .following import Follower
-from .library import Library, Query, UserError
+from .library import Library, Query
 from .media import Media
 from .opening import is_on_hub, open_library
 from .settings import Settings
+from .texts import UserError
 from .uploads import Shelves
 
 
@@ -53,7 +54,7 @@ class Services:
             UserError, VideoDecodeError: it cannot be read.
         """
         if not file:
-            raise UserError("Choose an image or a video first.")
+            raise UserError("choose_example")
         try:
             if is_picture(file):
                 frames = self.decoder.read_image(file)

@@ -14,8 +14,9 @@ from dmae.modeling import VIDEO_SUFFIXES, VideoDecodeError, VideoLimits, encode_
 from dmae.retrieval import VideoFile, VideoIndex
 
 from .decoding import Decoder
-from .library import Library, UserError
+from .library import Library
 from .settings import Settings
+from .texts import UserError
 from .upload_guard import folder_bytes
 
 MB = 1_000_000
@@ -70,14 +71,14 @@ class Shelves:
         """
         name = os.path.basename(file)
         if not self._settings.uploads_allowed:
-            raise UserError("Adding videos is switched off here. Duplicate this Space to search your own.")
+            raise UserError("uploads_off")
         if not session:
-            raise UserError("Adding videos needs a session: call from one client object, or from the page.")
+            raise UserError("uploads_need_session")
         self._check(file, name)
         shelf = self._open(session)
         with shelf.busy:
             if len(shelf) >= self._settings.max_uploads:
-                raise UserError(f"{name}: you have {len(shelf)} videos here, which is as many as one visitor may add.")
+                raise UserError("uploads_full", name=name, count=len(shelf))
             target = shelf.folder / f"{secrets.token_hex(8)}{Path(name).suffix.lower()}"
             shutil.move(file, target)
             try:
@@ -132,11 +133,11 @@ class Shelves:
     def _check(self, file: str, name: str) -> None:
         size, limits = os.path.getsize(file), self._settings
         if Path(name).suffix.lower() not in VIDEO_SUFFIXES:
-            raise UserError(f"{name}: not a video file by its name; send one such as .mp4, .mov, .mkv or .webm.")
+            raise UserError("no_video_name", name=name)
         if size > limits.max_file_mb * MB:
-            raise UserError(f"{name}: {size / MB:.0f} MB is over the limit of {limits.max_file_mb} MB a file.")
+            raise UserError("file_too_large", name=name, mb=f"{size / MB:.0f}", most=limits.max_file_mb)
         if self.bytes + size > limits.max_disk_mb * MB:
-            raise UserError(f"{name}: there is no room for more videos at the moment. Try again later.")
+            raise UserError("no_room", name=name)
 
     def _open(self, session: str) -> Shelf:
         with self._lock:
@@ -153,10 +154,10 @@ class Shelves:
         try:
             frames = self._decoder.read(str(path), limits=limits, **options)
         except VideoDecodeError as error:
-            raise UserError(f"{name}: {error.reason}.") from None
+            raise UserError("unreadable", name=name, reason=error.reason) from None
         if frames.duration > self._settings.max_seconds:
             raise UserError(
-                f"{name}: {frames.duration:.0f} s is over the limit of {self._settings.max_seconds} s a video."
+                "video_too_long", name=name, seconds=f"{frames.duration:.0f}", most=self._settings.max_seconds
             )
         features = encode_videos(library.model, library.processor, [frames])
         times = np.zeros(features.frame_mask.shape, dtype=np.float32)

@@ -62,19 +62,24 @@ class Visitor:
 
     def open(self, address: str = "") -> None:
         self.page.goto(self.url + address)
-        self.page.wait_for_selector("#query textarea, #query input")
+        self.page.wait_for_selector("#results .card, #results .message")
 
     def search(self, query: str) -> None:
-        """Types a query, presses Enter and waits for the answer to replace what was shown."""
+        """Types another query, presses Enter and waits for the answer to replace what was shown."""
         self.page.evaluate("document.querySelectorAll('#results .card').forEach((card) => card.dataset.old = 1)")
         self.page.fill("#query textarea, #query input", query)
         self.page.keyboard.press("Enter")
-        self.page.wait_for_selector(
-            "#results .card:not([data-old]), #results .message:not(:has-text('Write what is to'))"
-        )
+        self.page.wait_for_selector("#results .card:not([data-old]), #results .message")
 
     def cards(self) -> list[str]:
         return self.page.eval_on_selector_all("#results .card", "cards => cards.map((card) => card.dataset.id)")
+
+    def wait_for_cards(self, ids: list[str]) -> None:
+        """Waits until these results are shown."""
+        self.page.wait_for_function(
+            "(ids) => String([...document.querySelectorAll('#results .card')].map((card) => card.dataset.id)) == ids",
+            arg=",".join(ids),
+        )
 
     def pale_texts(self) -> list[str]:
         """Texts in view that stand out too little from what is behind them (WCAG AA: 4.5 to 1, large ones 3 to 1)."""

@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from space_server import QUERY, moving_square
+from space_server import FIRST, QUERY, moving_square
 from video_files import write_video
 
 pytestmark = pytest.mark.browser
@@ -44,6 +44,23 @@ def test_added_videos_are_found_by_their_visitor_alone(visit, files):
     assert other.page.locator(".own").count() == 0
 
 
+def test_own_videos_are_searched_together_with_the_collection_or_apart(visit, files, space):
+    visitor = visit()
+    visitor.open()
+    assert visitor.page.locator("#where").is_hidden()
+    visitor.page.click("button[role=tab]:has-text('Add videos')")
+    visitor.page.set_input_files("#add-files input[type=file]", [files[0]])
+    visitor.page.wait_for_selector("#added .ready")
+    visitor.page.click("button[role=tab]:has-text('Search')")
+    visitor.page.uncheck("#in-index input")
+    visitor.page.wait_for_function("document.querySelectorAll('#results .card').length == 1")
+    assert visitor.page.locator("#results .own").count() == 1
+    visitor.page.uncheck("#in-mine input")
+    visitor.page.wait_for_selector("#results .message:has-text('Tick where to search')")
+    visitor.page.check("#in-index input")
+    visitor.wait_for_cards(space.ids(FIRST, 12))
+
+
 @pytest.mark.parametrize("how", ["asking", "leaving"])
 def test_a_visitors_videos_go_when_they_ask_for_it_or_leave(visit, files, space, how):
     visitor = visit()
@@ -81,6 +98,7 @@ def test_the_api_is_documented(visit):
     visitor = visit()
     visitor.open()
     visitor.page.click("button[role=tab]:has-text('API')")
+    assert "ADDRESS" not in visitor.page.inner_text("#usage")
     for endpoint in ("/search", "/explain", "/add"):
         visitor.page.get_by_text(endpoint, exact=True).first.wait_for(state="visible")
     assert f'Client("{visitor.url}")' in visitor.page.inner_text("#usage pre")

@@ -1,19 +1,22 @@
 """The search tab in a real browser."""
 
 import pytest
-from space_server import HOSTILE, QUERY
+from space_server import FIRST, HOSTILE, QUERY
 
 pytestmark = pytest.mark.browser
 OTHER = "a big green circle goes up"
 
 
-def test_the_first_page_says_what_to_do_and_shows_nothing_broken(visit):
+def test_the_first_page_opens_with_a_search_whose_best_moment_shows(visit, space):
     visitor = visit()
     visitor.open()
     assert "Find the moment" in visitor.page.title()
-    assert visitor.page.get_by_text("Search by describing a moment").is_visible()
     assert "14 videos" in visitor.page.inner_text("#heading")
     assert visitor.page.get_by_label("What should the video show?").count() == 1  # what a screen reader says
+    assert visitor.page.input_value("#query textarea, #query input") == FIRST
+    assert visitor.cards() == space.ids(FIRST, 12)
+    visitor.wait_for_player(space.index.search(FIRST, k=1)[0].best_time)
+    assert "?q=" not in visitor.page.url  # nobody has searched yet
     visitor.keep("start")
 
 
@@ -100,9 +103,32 @@ def test_an_example_searches(visit, space):
     visitor = visit()
     visitor.open()
     visitor.page.click(f".chips button:has-text('{QUERY}')")
-    visitor.page.wait_for_selector("#results .card")
+    visitor.wait_for_cards(space.ids(QUERY, 12))
     assert visitor.page.input_value("#query textarea, #query input") == QUERY
-    assert visitor.cards() == space.ids(QUERY, 12)
+
+
+def test_several_searches_stand_side_by_side_and_can_be_shared(visit, space):
+    visitor = visit()
+    visitor.open()
+    visitor.search(f"{QUERY} | {OTHER}")
+    visitor.page.wait_for_url("**?q=*")
+    friend = visit()
+    friend.open(visitor.page.url.removeprefix(visitor.url))
+    for page in (visitor.page, friend.page):
+        sides = page.locator("#results .sides section")
+        assert [side.locator("h2").inner_text() for side in sides.all()] == [QUERY, OTHER]
+        for side, query in zip(sides.all(), (QUERY, OTHER)):
+            shown = [card.get_attribute("data-id") for card in side.locator(".card").all()]
+            assert shown == space.ids(query, 6)
+    friend.page.locator(".sides section").nth(1).locator(".card").nth(2).click()
+    hit = space.index.search(OTHER, k=3)[2]
+    friend.page.wait_for_function(f"document.querySelector('#detail video').dataset.start == '{hit.best_time:.3f}'")
+    words = friend.page.locator("#detail tbody th").all_inner_texts()
+    assert words[1:] == OTHER.split()  # compared with the query of its own list
+    friend.page.click("#show-more")
+    friend.page.wait_for_function("document.querySelectorAll('#results .card').length == 24")
+    friend.search("a | b | c | d | e")
+    assert "at most 4 fit side by side" in friend.page.inner_text("#results")
 
 
 def test_filter_by_length(visit, space):
@@ -128,8 +154,7 @@ def test_search_by_an_image(visit, space):
     visitor.open()
     visitor.page.click("#more button:has-text('length')")
     visitor.page.set_input_files("#example input[type=file]", picture)
-    visitor.page.wait_for_selector("#results .card")
-    assert visitor.cards() == space.ids(picture, 12)
+    visitor.wait_for_cards(space.ids(picture, 12))
     assert visitor.cards()[0] == "clip_03_short.mp4"
 
 
@@ -146,8 +171,8 @@ def test_search_by_a_video_and_by_files_that_are_none(visit, space, tmp_path):
         visitor.page.click("#example button[aria-label*='lear']")
     clip = space.folder / "videos" / "clip_05_short.mp4"
     visitor.page.set_input_files("#example input[type=file]", clip)
-    visitor.page.wait_for_selector("#results .card")
-    assert visitor.cards() == space.ids(clip, 12) and visitor.cards()[0] == clip.name
+    visitor.wait_for_cards(space.ids(clip, 12))
+    assert visitor.cards()[0] == clip.name
     assert clip.exists()
 
 

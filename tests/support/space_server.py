@@ -20,6 +20,7 @@ ARTIFACTS = ROOT / "tests" / "artifacts"
 QUERY = "a red star moves to the left"
 HOSTILE = "<img src=x onerror='window.hacked=1'>{{7*7}}${7*7}"
 CAPTIONS = [QUERY, "a big green circle goes up", "two blue squares fall, then a ring rises"]
+FIRST = CAPTIONS[2]  # what the page opens with
 SECONDS = {"short": 2, "long": 4}  # lengths of the videos, at ten frames a second
 
 
@@ -79,7 +80,9 @@ def start_space(folder: Path, **settings) -> tuple[Space, object]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    chosen = Settings(model=str(folder / "model"), index=str(folder / "index"), examples=QUERY, **settings)
+    chosen = Settings(
+        model=str(folder / "model"), index=str(folder / "index"), examples=f"{FIRST}|{QUERY}", **settings
+    )
     page, services = serve(chosen, "127.0.0.1", port, block=False)
     for video in list((folder / "videos").glob("*.mp4"))[:1]:  # waits until the decoder has started
         services.decoder.picture(str(video), 0.0)
