@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
+from dmae.modeling import MissingPackageError
+
 from .errors import VideoIndexError
 from .indexing.whole_files import WholeFiles
 from .media import VIDEO_SUFFIXES, find_videos
@@ -182,9 +184,9 @@ class FolderWatch:
 
 
 def check_watching(folders: Sequence[Path], settle: float = 0.0) -> None:
-    """Raises `VideoIndexError` where these folders cannot be followed."""
+    """Raises `VideoIndexError` or `MissingPackageError` where these folders cannot be followed."""
     if find_spec("watchfiles") is None:
-        raise VideoIndexError("to follow a folder, install watchfiles: pip install 'dmae-video-search[watch]'")
+        raise MissingPackageError("to follow a folder, install watchfiles: pip install 'dmae-video-search[watch]'")
     if not settle >= 0:
         raise VideoIndexError(f"settle must be at least 0 seconds, got {settle}")
     for folder in folders:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from starlette.responses import PlainTextResponse
 
-from dmae.retrieval import VideoIndexError
+from dmae.modeling import MissingPackageError
 
 ROUTE = "/gradio_api/mcp"
 TOOLS = frozenset(("/search", "/explain"))
@@ -17,9 +17,9 @@ ADDRESSES = frozenset(("video", "thumbnail", "clip"))  # values of answers that 
 
 
 def check_mcp() -> None:
-    """Raises `VideoIndexError` where what it takes is not installed."""
+    """Raises `MissingPackageError` where what it takes is not installed."""
     if find_spec("mcp") is None:
-        raise VideoIndexError("to serve agents, install the MCP SDK: pip install 'dmae-video-search[mcp]'")
+        raise MissingPackageError("to serve agents, install the MCP SDK: pip install 'dmae-video-search[mcp]'")
 
 
 def prepare(server) -> None:

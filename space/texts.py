@@ -10,7 +10,7 @@ from pathlib import Path
 import gradio as gr
 import yaml
 
-from dmae.modeling import DmaeError
+from dmae.modeling import InputError
 
 HERE = Path(__file__).parent
 LANGUAGES = ("en", "de", "zh")  # the first where a browser asks for another
@@ -36,7 +36,7 @@ class Texts:
         return (own if own.exists() else HERE / f"{name}.md").read_text(encoding="utf-8")
 
 
-class UserError(DmaeError, ValueError):
+class UserError(InputError):
     """Something the visitor can put right, in one plain sentence: a text's key and what it names."""
 
     def __init__(self, key: str, **values):

@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
 import httpx
@@ -41,7 +42,8 @@ def converse(url: str, *calls: tuple[str, dict], token: str = "") -> list:
             listed = (await session.list_tools()).tools
             return [listed, *[await session.call_tool(name, arguments) for name, arguments in calls]]
 
-    return asyncio.run(talk())
+    with ThreadPoolExecutor(1) as pool:  # the browser's driver has a loop of its own in this thread
+        return pool.submit(asyncio.run, talk()).result()
 
 
 def test_tools_are_listed_with_what_a_model_needs_to_know(space):
