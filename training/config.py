@@ -52,7 +52,10 @@ class TrainConfig:
     """Everything that makes a run; the defaults are the paper's recipe (section 4.1)."""
 
     model: str | None = key(None, "a DMAE checkpoint with its processor: folder or Hub id", path=True, section="Model")
-    clip: str | None = key(None, "a CLIP checkpoint to start from: folder or Hub id", path=True)
+    encoder: str | None = key(
+        None, "a dual encoder to start from (CLIP, SigLIP, …: docs/encoders.md): folder or Hub id", path=True
+    )
+    clip: str | None = key(None, "encoder's earlier name", path=True)
     model_config: dict | None = key(None, "fields of DmaeConfig: start from random weights; needs tokenizer")
     tokenizer: str | None = key(None, "of model_config: folder or Hub id; a checkpoint brings its own", path=True)
     model_options: dict = key({}, "fields of DmaeConfig that differ from the checkpoint's")
@@ -118,7 +121,7 @@ class TrainConfig:
         resumable=True,
     )
     gradient_accumulation_steps: int = key(1, "batches per optimizer step", least=1)
-    clip_learning_rate: float = key(1e-7, "of CLIP's towers", least=0)
+    clip_learning_rate: float = key(1e-7, "of the encoder's own weights, CLIP's or another's", least=0)
     learning_rate: float = key(1e-4, "of the new modules", least=0)
     weight_decay: float = key(0.2, "of the matrices; none on biases, norms and scales", least=0)
     adam_beta1: float = key(0.9, "decay of Adam's mean of gradients", least=0, most=1)
@@ -126,7 +129,10 @@ class TrainConfig:
     adam_epsilon: float = key(1e-6, "added to the denominator of Adam's step", least=0)
     warmup_ratio: float = key(0.1, "share of the steps in which the learning rates rise from 0", least=0, most=1)
     max_grad_norm: float = key(1.0, "a longer gradient is shortened to this", least=0)
-    freeze_clip: bool = key(False, "train the new modules only")
+    freeze_clip: bool = key(False, "train the new modules only, not the encoder")
+    lora: dict | None = key(
+        None, "train low-rank adapters in the encoder's attention, by PEFT: {r: 16}; lora_alpha, lora_dropout, …"
+    )
 
     mixed_precision: Literal["no", "fp16", "bf16"] | None = key(
         None, "null: as `accelerate launch` says", section="Execution"
@@ -184,14 +190,15 @@ class TrainConfig:
 
     def check(self) -> None:
         """Raises ConfigError for values that cannot work together, before anything slow begins."""
-        if sum(value is not None for value in (self.model, self.clip, self.model_config)) != 1:
+        if sum(value is not None for value in (self.model, self.encoder, self.clip, self.model_config)) != 1:
             raise ConfigError(
-                "start from exactly one of model=<DMAE checkpoint>, clip=<CLIP checkpoint> and model_config={…}"
+                "start from exactly one of model=<DMAE checkpoint>, encoder=<CLIP, SigLIP, … checkpoint> and "
+                "model_config={…}"
             )
         if self.model_config is not None and not self.tokenizer:
             raise ConfigError("model_config starts from random weights: give tokenizer=<folder or Hub id> too")
         if self.model_config is None and self.tokenizer is not None:
-            raise ConfigError("tokenizer goes with model_config: a checkpoint (model=, clip=) brings its own")
+            raise ConfigError("tokenizer goes with model_config: a checkpoint (model=, encoder=) brings its own")
         if not self.dataset:
             raise ConfigError("dataset is missing: a folder, a Hub id, msrvtt, msvd, didemo or activitynet")
         for item in fields(self):
@@ -208,6 +215,8 @@ class TrainConfig:
             raise ConfigError("streaming=true needs max_steps=<number> (a stream has no length) and cache_frames=none")
         if self.random_frames and self.cache_frames in ("none", "memory"):
             raise ConfigError("random_frames=true needs cache_frames=<folder that `dmae frames` wrote>")
+        if self.lora is not None and self.freeze_clip:
+            raise ConfigError("lora trains adapters in the encoder, freeze_clip=true nothing in it: choose one")
         if self.push_to_hub and not self.hub_model_id:
             raise ConfigError("push_to_hub=true needs hub_model_id=<owner/name>")
 

@@ -6,6 +6,7 @@ from dmae.modeling import DmaeConfig, DmaeModel, DmaeProcessor
 from dmae.modeling.loading import load_pretrained
 
 from .config import ConfigError, TrainConfig, check_names, converted
+from .lora import add_lora
 from .optimization import freeze_clip
 
 # Of a checkpoint's options, those that say where it comes from rather than what it is.
@@ -25,8 +26,8 @@ def load_model(config: TrainConfig) -> tuple[DmaeModel, DmaeProcessor]:
     lengths = {name: length for name, length in lengths.items() if length is not None}
     if config.model_config is not None:
         model, processor = _from_scratch(config, {**lengths, **options})
-    elif config.clip is not None:
-        model, processor = load_pretrained(config.clip, dtype="float32", **{**lengths, **options})
+    elif config.model is None:
+        model, processor = load_pretrained(config.encoder or config.clip, dtype="float32", **{**lengths, **options})
     else:
         model, processor = load_pretrained(config.model, dtype="float32", **options)
         _refuse_longer(model.config, lengths, config.model)
@@ -36,6 +37,8 @@ def load_model(config: TrainConfig) -> tuple[DmaeModel, DmaeProcessor]:
     if model.config.tpm_predictor is not None:
         # Again: from_pretrained undoes the model's own freezing.
         model.frame_predictor.requires_grad_(False)
+    if config.lora is not None:
+        add_lora(model, config.lora)
     if config.gradient_checkpointing:
         model.activation_checkpointing_enable()
     return model.train(), processor
@@ -65,7 +68,8 @@ def _refuse_longer(model_config: DmaeConfig, lengths: dict[str, int], name: str)
     for key, length in lengths.items():
         if length > getattr(model_config, key):
             raise ConfigError(
-                f"{key}={length}, but {name} was made for {getattr(model_config, key)}: lower it, or start from clip="
+                f"{key}={length}, but {name} was made for {getattr(model_config, key)}: lower it, or start from "
+                "encoder="
             )
 
 

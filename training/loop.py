@@ -28,6 +28,7 @@ from .evaluation.evaluation import evaluate_model
 from .grad_cache import cached_backward
 from .initialisation import load_model
 from .interruption import StopRequest
+from .lora import merged_state
 from .optimization import learning_rates, make_optimizer, make_scheduler
 from .processes import Processes
 from .release.model_card import TrainingRun
@@ -103,6 +104,8 @@ def check_trackers(names: list[str]) -> None:
 
 def check_for_fsdp(config: TrainConfig, model: DmaeModel, processes: int) -> None:
     """Raises ConfigError for what cannot run with the parameters cut up."""
+    if config.lora is not None:
+        raise ConfigError("lora under FSDP is not supported: adapters are small, start the processes without FSDP")
     if model.config.learn_logit_scale:
         raise ConfigError(
             "FSDP cannot cut up a scalar parameter: set model_options.learn_logit_scale=false (and logit_scale)"
@@ -342,7 +345,9 @@ class Trainer:
         state = self.accelerator.get_state_dict(self.model)
         if self.accelerator.is_main_process:
             unfinished = self.folder / ".unfinished-model"
-            self.accelerator.unwrap_model(self.model).save_pretrained(unfinished, state_dict=state)
+            model = self.accelerator.unwrap_model(self.model)
+            state = merged_state(model, state) if self.config.lora is not None else state
+            model.save_pretrained(unfinished, state_dict=state)
             self.processor.save_pretrained(unfinished)
             flush_folder(unfinished)
             publish_files(unfinished, self.folder)

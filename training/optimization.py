@@ -4,20 +4,21 @@ import torch
 from torch import nn
 from transformers import get_cosine_schedule_with_warmup
 
-from .config import TrainConfig
+from dmae.modeling.modeling_dmae import TOWERS
 
-# DmaeModel keeps CLIP's names, so these are exactly what a CLIP checkpoint brings.
-CLIP_PREFIXES = ("text_model.", "vision_model.", "text_projection.", "visual_projection.")
+from .config import TrainConfig
+from .lora import is_adapter
 
 
 def is_clip_parameter(name: str) -> bool:
-    """Whether a parameter of a DmaeModel comes from CLIP (also under the name that a wrapper gives it)."""
+    """Whether a parameter of a DmaeModel comes from its encoder, CLIP or another (also under a wrapper's name)."""
     bare = name.removeprefix("module.").removeprefix("_orig_mod.")
-    return bare.startswith(CLIP_PREFIXES)
+    return bare.startswith(TOWERS) and not is_adapter(bare)
 
 
 def parameter_groups(model: nn.Module, config: TrainConfig) -> list[dict]:
-    """Four groups: CLIP and new modules, each with and without weight decay (none on biases, norms and scalars)."""
+    """Four groups: "clip", the encoder's own, and "new", each with and without weight decay (none on biases, norms and
+    scalars)."""
     groups = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:

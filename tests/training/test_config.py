@@ -77,6 +77,8 @@ def test_missing_file(tmp_path):
     [
         ({"dataset": "d"}, "exactly one of model="),
         ({"dataset": "d", "model": "m", "clip": "c"}, "exactly one of model="),
+        ({"dataset": "d", "encoder": "e", "clip": "c"}, "exactly one of model="),
+        ({"dataset": "d", "encoder": "e", "lora": {"r": 2}, "freeze_clip": True}, "lora trains adapters"),
         ({"dataset": "d", "model_config": {}}, "give tokenizer="),
         ({"model": "m"}, "dataset is missing"),
         ({"model": "m", "dataset": "d", "batch_size": 1}, r"batch_size=1 must be at least 2 \(pairs"),

@@ -43,6 +43,10 @@ def make_batches(config: TrainConfig, processor: DmaeProcessor, accelerator: Acc
         streaming=config.streaming,
         **(share if config.streaming else {}),
     )
+    if processor.word_weighting == "idf" and processor.token_frequencies is None:
+        if config.streaming:
+            raise ConfigError("word_weighting=idf counts all captions first, which a stream has not: streaming=false")
+        processor.learn_idf(caption for sample in samples for caption in sample.captions)
     collate = Collator(processor, fixed_length=config.compile)
     if config.streaming:
         return StreamBatches(samples, collate, config, accelerator.num_processes)

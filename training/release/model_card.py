@@ -69,7 +69,7 @@ class TrainingRun:
     @property
     def base_model(self) -> str | None:
         """The Hub id of the model it started from."""
-        start = self.config.model or self.config.clip
+        start = self.config.model or self.config.encoder or self.config.clip
         return start if start and not Path(start).expanduser().exists() else None
 
     @property
