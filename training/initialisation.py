@@ -26,11 +26,13 @@ def load_model(config: TrainConfig) -> tuple[DmaeModel, DmaeProcessor]:
     lengths = {name: length for name, length in lengths.items() if length is not None}
     if config.model_config is not None:
         model, processor = _from_scratch(config, {**lengths, **options})
-    elif config.model is None:
-        model, processor = load_pretrained(config.encoder or config.clip, dtype="float32", **{**lengths, **options})
-    else:
+    elif config.model is not None:
         model, processor = load_pretrained(config.model, dtype="float32", **options)
         _refuse_longer(model.config, lengths, config.model)
+    else:
+        encoder = config.encoder or config.clip
+        assert encoder is not None, "config.check() has seen to it"
+        model, processor = load_pretrained(encoder, dtype="float32", **{**lengths, **options})
     _set_processor(processor, config)
     if config.freeze_clip:
         freeze_clip(model)
@@ -58,7 +60,7 @@ def checked_options(key: str, options: dict) -> dict:
 
 def _from_scratch(config: TrainConfig, options: dict) -> tuple[DmaeModel, DmaeProcessor]:
     attention = options.pop("attn_implementation", None)
-    dmae_config = DmaeConfig(**{**checked_options("model_config", config.model_config), **options})
+    dmae_config = DmaeConfig(**{**checked_options("model_config", config.model_config or {}), **options})
     model = DmaeModel._from_config(dmae_config, **({"attn_implementation": attention} if attention else {}))
     return model, DmaeProcessor.for_config(dmae_config, AutoTokenizer.from_pretrained(config.tokenizer))
 

@@ -63,4 +63,5 @@ def merged_state(model: DmaeModel, state: dict[str, torch.Tensor]) -> dict[str, 
 
 def _adapted_layers(model: nn.Module) -> dict[str, float]:
     """Names of the layers with an adapter, and what its product is multiplied by."""
-    return {name: part.scaling["default"] for name, part in model.named_modules() if hasattr(part, "lora_A")}
+    parts: dict[str, Any] = dict(model.named_modules())
+    return {name: part.scaling["default"] for name, part in parts.items() if hasattr(part, "lora_A")}

@@ -1,17 +1,21 @@
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from training_parts import WORDS, tiny_model
+from training_parts import WORDS, tiny_model, write_corpus
 
 from dmae.modeling.normalization import Normalizer
 from dmae.training.batches.caption_edits import CaptionEditor
 from dmae.training.batches.collation import Collator, PairDataset, to_device
+from dmae.training.batches.loading import make_batches
 from dmae.training.batches.sampling import Pair, PairBatchSampler, unique_batches
 from dmae.training.batches.word_dropping import WordDropper
+from dmae.training.config import ConfigError, TrainConfig
 from dmae.training.corpora import VideoSample
 
 
@@ -164,3 +168,16 @@ def test_bytes_become_the_processors_floats(processor):
     assert inputs["pixel_values_videos"].dtype == torch.uint8
     ours = to_device(inputs, torch.device("cpu"), Normalizer(processor.video_processor))["pixel_values_videos"]
     torch.testing.assert_close(ours, expected, atol=1e-5, rtol=0)
+
+
+def test_idf_is_learned_from_the_training_captions(tmp_path):
+    _, processor = tiny_model()
+    processor.word_weighting = "idf"
+    config = TrainConfig(dataset=str(write_corpus(tmp_path / "corpus", videos=3)), batch_size=3, progress=False)
+    make_batches(config, processor, Accelerator(cpu=True))
+    assert processor.token_frequencies["captions"] == 6
+    begin, *_, end = processor.tokenize(["a red picture"])[0].ids
+    assert processor.token_frequencies["counts"][begin] == processor.token_frequencies["counts"][end] == 6
+    with pytest.raises(ConfigError, match="which a stream has not"):
+        processor.token_frequencies = None
+        make_batches(replace(config, streaming=True, max_steps=1), processor, Accelerator(cpu=True))
