@@ -77,6 +77,11 @@ class RowVideo(dict):
         super().__init__(path=path)
         self._dataset, self._column, self._row = dataset, column, row
 
+    @property
+    def version(self) -> str:
+        """A text that another row, or another version of the dataset, would not have."""
+        return f"{self._dataset._fingerprint} {self._row}"
+
     def __missing__(self, key):
         if key != "bytes":
             raise KeyError(key)

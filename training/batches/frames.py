@@ -1,12 +1,15 @@
 """Frames of a corpus decoded once, in memory-mapped Arrow files: `dmae frames SRC DEST`, then `CachedFrames`."""
 
 import json
+import logging
 import os
 import uuid
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -20,10 +23,15 @@ from dmae.modeling.normalization import cropped_bytes
 from ..corpora import CorpusError, VideoSample
 from ..processes import ALONE, Processes
 from .cache_settings import CacheSettings
+from .video_identity import VideoState, digest_of, state_of
 
 SHARD = "frames-*.arrow"
 SHARD_VIDEOS = 32
 SETTINGS = b"dmae.frames"
+STATE = ("path", "size", "modified", "start", "end")  # the columns of a VideoState, in its order
+HASHES_AT_ONCE = 4
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -47,7 +55,8 @@ def write_frame_cache(
     """Adds the frames of `samples` to the cache in the folder `destination`, which is made where it is missing.
 
     Videos that it holds already are left alone, so that a run that was stopped goes on where it was: at most
-    `SHARD_VIDEOS` videos of a process are decoded twice. A video that cannot be read is reported and tried again next
+    `SHARD_VIDEOS` videos of a process are decoded twice. One that was replaced, or of which another part is asked for,
+    is not held; nor is another one of the same name. A video that cannot be read is reported and tried again next
     time. Several processes, also of several machines with one file system, each decode their share of the videos into
     files of their own; the report is of all of them.
 
@@ -58,9 +67,12 @@ def write_frame_cache(
     destination = Path(destination)
     destination.mkdir(parents=True, exist_ok=True)
     known = _Shards(destination, settings)
+    known.tell_of_old_ones()
     # Shared out before it is known what is there already, which others may be adding to.
     mine = processes.share(range(len(samples)))
-    todo = [index for index in mine if samples[index].video_id not in known.places]
+    states = {index: state_of(samples[index]) for index in mine}
+    places = known.find([samples[index] for index in mine], list(states.values()))
+    todo = [index for index, place in zip(mine, places) if place is None]
     loader = FrameLoader(
         [sample.video for sample in samples],
         _video_processor(settings),
@@ -75,7 +87,7 @@ def write_frame_cache(
             if item.frames is None:
                 failed[samples[item.index].video_id] = str(item.error)
             else:
-                writer.add(samples[item.index].video_id, item.frames)
+                writer.add(samples[item.index], states[item.index], item.frames)
     finally:  # also when interrupted: what is decoded is kept
         writer.close()
     reports = processes.gather(CacheReport(len(todo) - len(failed), len(mine) - len(todo), failed))
@@ -95,7 +107,8 @@ def _video_processor(settings: CacheSettings) -> DmaeVideoProcessor:
 
 
 class CachedFrames(torch.utils.data.Dataset):
-    """Item i is `(frames uint8 (F, 3, H, W), frame_mask (F,))` of sample i, or None where the cache does not hold it.
+    """Item i is `(frames uint8 (F, 3, H, W), frame_mask (F,))` of sample i, or None where the cache does not hold it
+    as it is now, of which one warning tells.
 
     The files are memory-mapped: opening them reads no frame, and worker processes share what is in memory.
 
@@ -106,7 +119,7 @@ class CachedFrames(torch.utils.data.Dataset):
             the middle one, the frame that `read_frames` takes at the segment's middle.
 
     Raises:
-        CorpusError: there is no frame cache, or it holds none of the samples.
+        CorpusError: there is no frame cache, or it holds none of the samples as they are now.
     """
 
     def __init__(
@@ -119,20 +132,29 @@ class CachedFrames(torch.utils.data.Dataset):
     ):
         self.shards = _Shards(Path(destination))
         self.settings = self.shards.settings
-        self.ids = [sample.video_id for sample in samples]
         self.random_segments, self.seed, self.epoch = random_segments, seed, 0
-        if not any(video_id in self.shards.places for video_id in self.ids):
-            raise CorpusError(f"{destination}: holds frames of none of the {len(self.ids)} videos; run `dmae frames`")
+        self.shards.tell_of_old_ones()
+        self.places = self.shards.find(samples, [state_of(sample) for sample in samples])
+        absent = [sample.video_id for sample, place in zip(samples, self.places) if place is None]
+        if len(absent) == len(samples):
+            raise CorpusError(
+                f"{destination}: holds frames of none of the {len(samples)} videos as they are now; run `dmae frames`"
+            )
+        if absent:
+            logger.warning(
+                "%s: %d of %d videos are left out: it has no frames of them as they are now (%s); run `dmae frames`",
+                *(destination, len(absent), len(samples), ", ".join(absent[:3]) + (", …" if absent[3:] else "")),
+            )
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self.places)
 
     def set_epoch(self, epoch: int) -> None:
         """Makes the next epoch draw other frames."""
         self.epoch = epoch
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor] | None:
-        place = self.shards.places.get(self.ids[index])
+        place = self.places[index]
         if place is None:
             return None
         frames, _ = self.shards.read(place)
@@ -152,12 +174,21 @@ class CachedFrames(torch.utils.data.Dataset):
         return first + np.random.default_rng((self.seed, self.epoch, index)).integers(0, each, len(first))
 
 
+class Entry(NamedTuple):
+    """Frames in a cache: where they are, and of which video, by its state and the digest of its bytes."""
+
+    place: tuple[str, int]
+    state: VideoState
+    digest: str | None
+
+
 class _Shards:
-    """The Arrow files of a cache: one record batch a video."""
+    """The Arrow files of a cache: one record batch per video."""
 
     def __init__(self, folder: Path, expected: CacheSettings | None = None):
         self.folder, self.settings = folder, expected
-        self.places: dict[str, tuple[str, int]] = {}
+        self.entries: dict[str, list[Entry]] = {}  # by the video's id
+        self.old = 0  # files of a version that did not note of which videos their frames are
         self.open_files: dict[str, pa.ipc.RecordBatchFileReader] = {}
         names = sorted(path.name for path in folder.glob(SHARD)) if folder.is_dir() else []
         if not names and expected is None:
@@ -175,8 +206,38 @@ class _Shards:
         if self.settings is not None and settings != self.settings:
             raise CorpusError(f"{self.folder}: holds frames with other settings ({settings}); choose another folder")
         self.settings = settings
+        if "digest" not in reader.schema.names:
+            self.old += 1
+            return
         for row in range(reader.num_record_batches):
-            self.places[reader.get_batch(row)["video_id"][0].as_py()] = (name, row)
+            batch = reader.get_batch(row)
+            state = VideoState(*(batch[column][0].as_py() for column in STATE))
+            entry = Entry((name, row), state, batch["digest"][0].as_py())
+            self.entries.setdefault(batch["video_id"][0].as_py(), []).append(entry)
+
+    def find(self, samples: Sequence[VideoSample], states: Sequence[VideoState]) -> list[tuple[str, int] | None]:
+        """Where the frames of each sample are, None where there are none of it as it is now.
+
+        A file is read only where it has the size but not the place or the time of the one that was decoded.
+        """
+        with ThreadPoolExecutor(HASHES_AT_ONCE) as pool:
+            return list(pool.map(self._find, samples, states))
+
+    def _find(self, sample: VideoSample, state: VideoState) -> tuple[str, int] | None:
+        entries = self.entries.get(sample.video_id, [])
+        same = [entry for entry in entries if entry.state == state and (state.is_known or state.size == -1)]
+        if not same and (alike := [entry for entry in entries if entry.digest and entry.state.may_be(state)]):
+            digest = digest_of(sample.video)
+            same = [entry for entry in alike if entry.digest == digest]
+        return same[-1].place if same else None
+
+    def tell_of_old_ones(self) -> None:
+        if self.old:
+            logger.warning(
+                "%s: %d files of an older version do not say of which videos their frames are, and are not used; "
+                "`dmae frames` decodes anew what is missing",
+                *(self.folder, self.old),
+            )
 
     def _file(self, name: str) -> pa.ipc.RecordBatchFileReader:
         if name not in self.open_files:
@@ -205,7 +266,11 @@ class _ShardWriter:
     def __init__(self, folder: Path, settings: CacheSettings, number: int):
         self.folder, self.settings, self.number = folder, settings, number
         self.processor = _video_processor(settings)
-        fields = [("video_id", pa.string()), ("timestamps", pa.list_(pa.float64())), ("frames", pa.large_binary())]
+        fields = [
+            *(("video_id", pa.string()), ("path", pa.string()), ("size", pa.int64()), ("modified", pa.int64())),
+            *(("start", pa.float64()), ("end", pa.float64()), ("digest", pa.string())),
+            *(("timestamps", pa.list_(pa.float64())), ("frames", pa.large_binary())),
+        ]
         self.schema = pa.schema(fields, metadata={SETTINGS: json.dumps(asdict(settings)).encode()})
         self.writer, self.rows = None, 0
         self.unique = uuid.uuid4().hex  # processes of two machines may have one number
@@ -214,9 +279,16 @@ class _ShardWriter:
     def passing_name(self) -> Path:
         return self.folder / f".frames-{self.number:06d}.{self.unique}.tmp"
 
-    def add(self, video_id: str, frames) -> None:
+    def add(self, sample: VideoSample, state: VideoState, frames) -> None:
+        """Frames of a video that was in this state before it was decoded. If it is in another one now, nobody can say
+        of which they are, and they are not found again."""
+        digest = digest_of(sample.video)
+        if state_of(sample) != state:
+            digest, state = None, replace(state, size=-2, modified=-1)
         pixels, mask = cropped_bytes(frames, self.processor)
-        row = [[video_id], [frames.timestamps.tolist()], [pixels[: int(mask.sum())].numpy().tobytes()]]
+        known = [[getattr(state, column)] for column in STATE]
+        packed = pixels[: int(mask.sum())].numpy().tobytes()
+        row = [[sample.video_id], *known, [digest], [frames.timestamps.tolist()], [packed]]
         if self.writer is None:
             self.writer, self.rows = pa.ipc.new_file(str(self.passing_name), self.schema), 0
         self.writer.write_batch(pa.record_batch(row, schema=self.schema))

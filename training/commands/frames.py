@@ -35,6 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--squash", action="store_true", help="resize whole pictures to squares, for SigLIP, instead of cropping them"
     )
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="decoding processes")
+    parser.add_argument("--strict", action="store_true", help="end with status 1 where a video cannot be read")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
 
@@ -65,4 +66,4 @@ def run(args: argparse.Namespace) -> int:
         print(f", {len(report.failed)} cannot be read" if report.failed else "")
         for reason in report.failed.values():
             print(reason, file=sys.stderr)
-    return 1 if report.failed else 0
+    return 1 if args.strict and report.failed else 0

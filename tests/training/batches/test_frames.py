@@ -1,16 +1,21 @@
 """The frame cache gives what `read_frames` gives, goes on where it was stopped, and loses nothing."""
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
+from datasets import Dataset, Video
 from torch.utils.data import DataLoader
-from video_files import middles, read_numbers, write_video
+from video_files import middles, numbered, read_numbers, write_video
 
 from dmae.cli import main
 from dmae.modeling import DmaeVideoProcessor
+from dmae.modeling.remote_videos import RowVideo
 from dmae.training.batches import frames as frame_cache
 from dmae.training.batches.frames import CachedFrames, CacheSettings, write_frame_cache
 from dmae.training.batches.loading import make_frames
@@ -127,6 +132,90 @@ def test_a_bad_video_is_reported_and_tried_again(samples, tmp_path):
     assert write_frame_cache(several, tmp_path / "cache", SETTINGS, workers=0, progress=False).added == 1
 
 
+def level(cached, index) -> list[int]:
+    return numbers(cached[index])[:1]
+
+
+def of_one_number(path: Path, number: int) -> VideoSample:
+    write_video(path, [numbered(number, 64, 64)] * 8, size=(64, 64))
+    return VideoSample(path.name, str(path), ("x",))
+
+
+def test_a_replaced_video_is_decoded_again(tmp_path):
+    samples = [of_one_number(tmp_path / f"{n}.mp4", n) for n in (1, 2)]
+    cache = tmp_path / "cache"
+    write_frame_cache(samples, cache, SETTINGS, workers=0, progress=False)
+    of_one_number(tmp_path / "1.mp4", 200)
+    with pytest.raises(CorpusError, match="none of the 1 videos as they are now"):
+        CachedFrames(cache, samples[:1])
+    report = write_frame_cache(samples, cache, SETTINGS, workers=0, progress=False)
+    assert (report.added, report.present) == (1, 1)
+    cached = CachedFrames(cache, samples)
+    assert level(cached, 0) == [200] and level(cached, 1) == [2]
+
+
+def test_another_corpus_with_the_same_names_has_frames_of_its_own(tmp_path, caplog):
+    corpora = []
+    for folder, first in (("one", 1), ("two", 100)):
+        (tmp_path / folder).mkdir()
+        corpora.append([of_one_number(tmp_path / folder / f"{n}.mp4", first + n) for n in range(2)])
+    cache = tmp_path / "cache"
+    assert write_frame_cache(corpora[0], cache, SETTINGS, workers=0, progress=False).added == 2
+    assert write_frame_cache(corpora[1][:1], cache, SETTINGS, workers=0, progress=False).added == 1
+    cached = CachedFrames(cache, corpora[1])
+    assert level(cached, 0) == [100] and cached[1] is None
+    assert "1 of 2 videos are left out" in caplog.text and "1.mp4" in caplog.text
+    assert write_frame_cache(corpora[1], cache, SETTINGS, workers=0, progress=False).added == 1
+    assert [level(CachedFrames(cache, corpora[n]), 1) for n in range(2)] == [[2], [101]]
+
+
+def test_another_part_of_a_video_is_another_video(samples, tmp_path):
+    parts = [replace(samples[2], start=start, end=start + 0.8) for start in (0.0, 0.8)]
+    for part, expected in zip(parts, (range(2, 20, 5), range(22, 40, 5))):
+        assert write_frame_cache([part], tmp_path, SETTINGS, workers=0, progress=False).added == 1
+        assert numbers(CachedFrames(tmp_path, [part])[0]) == list(expected)
+    assert write_frame_cache(parts, tmp_path, SETTINGS, workers=0, progress=False).present == 2
+
+
+def test_a_corpus_that_was_moved_or_copied_is_found_by_its_bytes(tmp_path):
+    sample = of_one_number(tmp_path / "1.mp4", 9)
+    cache = tmp_path / "cache"
+    write_frame_cache([sample], cache, SETTINGS, workers=0, progress=False)
+    (tmp_path / "copy").mkdir()
+    copy = tmp_path / "copy" / "1.mp4"
+    copy.write_bytes(Path(sample.video).read_bytes())
+    for video in (str(copy), {"path": None, "bytes": copy.read_bytes()}):
+        moved = replace(sample, video=video)
+        assert level(CachedFrames(cache, [moved]), 0) == [9]
+        assert write_frame_cache([moved], cache, SETTINGS, workers=0, progress=False).present == 1
+
+
+def test_rows_of_a_dataset_are_found_again(tmp_path):
+    sample = of_one_number(tmp_path / "1.mp4", 9)
+    data = Path(sample.video).read_bytes()
+    rows = Dataset.from_dict({"video": [{"path": "1.mp4", "bytes": data}]}).cast_column("video", Video(decode=False))
+    row = replace(sample, video=RowVideo(rows, "video", 0, "1.mp4"))
+    assert write_frame_cache([row], tmp_path / "cache", SETTINGS, workers=0, progress=False).added == 1
+    assert write_frame_cache([row], tmp_path / "cache", SETTINGS, workers=0, progress=False).present == 1
+    assert level(CachedFrames(tmp_path / "cache", [row]), 0) == [9]
+
+
+def test_a_cache_of_an_older_version_is_not_believed(samples, tmp_path, caplog):
+    write_frame_cache(samples, tmp_path, SETTINGS, workers=0, progress=False)
+    (shard,) = tmp_path.glob("*.arrow")
+    with pa.ipc.open_file(shard) as reader:
+        table = reader.read_all()
+    old = table.select(["video_id", "timestamps", "frames"])
+    with pa.ipc.new_file(shard, old.schema) as writer:
+        for batch in old.to_batches():
+            writer.write_batch(batch)
+    with pytest.raises(CorpusError, match="none of the 3 videos"):
+        CachedFrames(tmp_path, samples)
+    assert "older version" in caplog.text
+    assert write_frame_cache(samples, tmp_path, SETTINGS, workers=0, progress=False).added == 3
+    assert [numbers(item) for item in CachedFrames(tmp_path, samples)] == [middles(count, 4) for count in COUNTS]
+
+
 def test_wrong_folders_are_told(samples, tmp_path):
     with pytest.raises(CorpusError, match="not a frame cache"):
         CachedFrames(tmp_path, samples)
@@ -141,12 +230,17 @@ def test_wrong_folders_are_told(samples, tmp_path):
 
 
 def test_command(samples, tmp_path, capsys):
-    source, cache = str(tmp_path.parent), str(tmp_path / "cache")
-    source = samples[0].video.rsplit("/train/", 1)[0]
+    cache = str(tmp_path / "cache")
+    source = str(shutil.copytree(Path(samples[0].video).parents[1], tmp_path / "corpus"))
     options = ["--num-frames", "4", "--candidates", "1", "--size", "32", "--workers", "1", "--json"]
     assert main(["frames", source, cache, *options]) == 0
     assert json.loads(capsys.readouterr().out)["added"] == 3
     assert main(["frames", source, cache, *options]) == 0
     assert json.loads(capsys.readouterr().out)["present"] == 3
+    (Path(source) / "train" / f"{COUNTS[0]}.mp4").write_bytes(b"no video any more")
+    assert main(["frames", source, cache, *options]) == 0
+    assert list(json.loads(capsys.readouterr().out)["failed"]) == [f"{COUNTS[0]}.mp4"]
+    assert main(["frames", source, cache, *options, "--strict"]) == 1
+    capsys.readouterr()
     assert main(["frames", source, cache, "--num-frames", "0"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
