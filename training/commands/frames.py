@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     report = write_frame_cache(samples, args.destination, settings, workers=args.workers, processes=processes)
     state.destroy_process_group()
     if not processes.main:
-        return 1 if report.failed else 0
+        return 1 if args.strict and report.failed else 0
     if args.json:
         print(json.dumps(asdict(report), ensure_ascii=False))
     else:
