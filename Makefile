@@ -12,21 +12,26 @@ MODEL ?=
 VIDEOS ?=
 QUERY ?=
 
+# A name may hold any sign: it is taken as it was written ($$ stands for $ as well), and quoted for the shell.
+literal = $(subst $$$$,$$,$(value $(1)))
+quote = '$(subst ','\'',$(1))'
+THE_MODEL := $(or $(call literal,MODEL),$(DEMO)/model)
+THE_VIDEOS := $(or $(call literal,VIDEOS),$(DEMO)/corpus/test)
+QUERIES := $(or $(call literal,QUERY),$(if $(value VIDEOS),a person,a red star moves to the left))
+OWN := $(value MODEL)$(value VIDEOS)
 # Each pair of model and videos has an index of its own, so that none is refused as another model's.
-PAIR := $(if $(MODEL)$(VIDEOS),-$(shell printf '%s' '$(MODEL) $(VIDEOS)' | cksum | cut -d' ' -f1))
+PAIR := $(if $(OWN),-$(shell printf '%s' $(call quote,$(call literal,MODEL) $(call literal,VIDEOS)) | cksum | cut -d' ' -f1))
 INDEX := $(DEMO)/index$(PAIR)
-THE_MODEL := $(or $(MODEL),$(DEMO)/model)
-THE_VIDEOS := $(or $(VIDEOS),$(DEMO)/corpus/test)
-QUERIES := $(or $(QUERY),$(if $(VIDEOS),a person,a red star moves to the left))
+$(if $(word 2,$(DEMO)),$(error DEMO must be a folder without spaces in its name))
 
 .PHONY: demo test lint format clean
 .DELETE_ON_ERROR:
 
-demo: $(READY) $(if $(MODEL),,$(DEMO)/evaluation.json) $(if $(VIDEOS),,$(DEMO)/corpus/spec.json)
-	$(BIN)/dmae index "$(THE_VIDEOS)" --model "$(THE_MODEL)" --index $(INDEX)
-	$(BIN)/dmae search "$(QUERIES)" --model "$(THE_MODEL)" --index $(INDEX) -k 5
+demo: $(READY) $(if $(value MODEL),,$(DEMO)/evaluation.json) $(if $(value VIDEOS),,$(DEMO)/corpus/spec.json)
+	$(BIN)/dmae index $(call quote,$(THE_VIDEOS)) --model $(call quote,$(THE_MODEL)) --index $(INDEX)
+	$(BIN)/dmae search $(call quote,$(QUERIES)) --model $(call quote,$(THE_MODEL)) --index $(INDEX) -k 5
 ifneq ($(SERVE),0)
-	$(BIN)/dmae serve --model "$(THE_MODEL)" --index $(INDEX) --port $(PORT)
+	$(BIN)/dmae serve --model $(call quote,$(THE_MODEL)) --index $(INDEX) --port $(PORT)
 endif
 
 $(DEMO)/corpus/spec.json: | $(READY)

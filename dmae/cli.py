@@ -5,6 +5,8 @@ returns the exit status. Only the module of the command that was asked for is im
 """
 
 import argparse
+import codecs
+import io
 import os
 import sys
 from importlib import import_module
@@ -108,7 +110,8 @@ COMMANDS = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs one subcommand and returns its exit status: 0 done, 1 partly failed, 2 a user's error, 130 interrupted."""
+    """Runs one subcommand and returns its exit status: 0 done, 1 not wholly, 2 a user's error, 130 interrupted."""
+    _escape_what_cannot_be_shown()
     args = _parse(sys.argv[1:] if argv is None else argv)
     try:
         return args.run(args) or 0
@@ -123,6 +126,21 @@ def main(argv: list[str] | None = None) -> int:
             raise
         print(f"dmae {args.command}: error: {one_line(error)}", file=sys.stderr)
         return 2
+
+
+def _escape_what_cannot_be_shown() -> None:
+    """Where standard output lacks a letter of a file name (a Windows code page, ASCII, a name that is no text), its
+    escape is printed in its place, as JSON writes it, so that no result is lost and what reads JSON gets it back."""
+
+    def escape(error: UnicodeError) -> tuple[str, int]:
+        if not isinstance(error, UnicodeEncodeError):
+            raise error
+        units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")
+        return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2)), error.end
+
+    codecs.register_error("dmae.escape", escape)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="dmae.escape")
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -27,6 +28,7 @@ from .encoders import (
 )
 from .errors import InputError, ModelError
 from .features import TextFeatures, VideoFeatures
+from .file_modes import follow_umask
 from .frame_transformer import FrameTransformer
 from .losses import info_nce_loss, negnce_loss
 from .similarity import dmae_similarity
@@ -164,6 +166,12 @@ class DmaeModel(DmaePreTrainedModel):
             # reaches it: frozen, or DDP would wait for one.
             self.frame_predictor.requires_grad_(False)
         self.post_init()
+
+    def save_pretrained(self, save_directory, *args, **kwargs):
+        """As in transformers; who may read the other files may read the weights."""
+        super().save_pretrained(save_directory, *args, **kwargs)
+        if os.path.isdir(save_directory):
+            follow_umask(save_directory)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, output_loading_info=False, **kwargs) -> "DmaeModel":

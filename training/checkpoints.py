@@ -9,6 +9,7 @@ from pathlib import Path
 from accelerate import Accelerator
 
 from dmae.modeling.errors import DmaeError, one_line
+from dmae.modeling.file_modes import follow_umask
 
 from .config import TrainConfig, keys_with
 
@@ -65,6 +66,7 @@ class CheckpointStore:
         self.accelerator.save_state(str(unfinished))
         self.accelerator.wait_for_everyone()
         if main:
+            follow_umask(unfinished)
             self._write_state(unfinished, position)
             flush_folder(unfinished)
             replace_folder(unfinished, target)

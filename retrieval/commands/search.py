@@ -5,6 +5,7 @@ import hashlib
 import json
 from pathlib import Path
 
+from ..inputs import as_unicode
 from ..times import clock
 from .arguments import add_index, add_model, load_model, storage_options
 
@@ -35,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     if args.html:
         from ..sharing.html_report import html_report
 
-        args.html.write_text(html_report(args.query, hits, pictures, offset=args.offset), encoding="utf-8")
+        args.html.write_text(html_report(as_unicode(args.query), hits, pictures, offset=args.offset), encoding="utf-8")
     files = write_thumbnails(args.thumbnails, pictures) if args.thumbnails else {}
     if args.json:
         found = [hit.to_dict() | ({"thumbnail": files.get(hit.id)} if args.thumbnails else {}) for hit in hits]
