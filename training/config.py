@@ -49,7 +49,7 @@ def key(
 
 @dataclass
 class TrainConfig:
-    """Everything that makes a run; the defaults are the paper's recipe (section 4.1)."""
+    """Everything that makes a run; the defaults are the numbers of the paper's section 4.1."""
 
     model: str | None = key(None, "a DMAE checkpoint with its processor: folder or Hub id", path=True, section="Model")
     encoder: str | None = key(

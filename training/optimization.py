@@ -1,4 +1,10 @@
-"""The paper's optimizer and schedule: AdamW, a learning rate for CLIP and one for new modules, cosine with warm-up."""
+"""The optimizer and its schedule: AdamW, a learning rate for CLIP and one for new modules, cosine with warm-up.
+
+The numbers are the paper's (section 4.1); the algorithm is PyTorch's. TS2-Net, whose code made the paper's figures,
+has CLIP4Clip's BertAdam: no bias correction; besides the clipping of all gradients together, each parameter's own to
+norm 1; weight decay as here; and a cosine over all steps that is not stretched to those after the warm-up, so that it
+begins at 0.976 of the rate where ours begins at 1. It keeps CLIP's weights in half precision, ours are in float32.
+"""
 
 import torch
 from torch import nn

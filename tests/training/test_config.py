@@ -10,6 +10,7 @@ from dmae.cli import main
 from dmae.modeling import DmaeConfig
 from dmae.training.config import ConfigError, TrainConfig, config_from_dict, keys_with, load_config, save_config
 from dmae.training.config_help import page, terminal_help
+from dmae.training.corpora.benchmarks import BENCHMARKS
 from dmae.training.initialisation import checked_options
 
 RECIPES = ROOT / "training" / "configs"
@@ -117,7 +118,24 @@ def test_recipes_are_the_papers(dataset, backbone):
     assert (config.clip_learning_rate, config.learning_rate) == (1e-7, 1e-4)
     assert (config.adam_beta1, config.adam_beta2, config.adam_epsilon) == (0.9, 0.98, 1e-6)
     assert (config.warmup_ratio, config.max_grad_norm, config.sampling) == (0.1, 1.0, "per_second")
-    DmaeConfig(num_frames=config.num_frames, max_words=config.max_words, **config.model_options)
+    protocol = BENCHMARKS[dataset].protocol
+    assert (config.num_frames, config.max_words, config.sampling) == (
+        *(protocol.num_frames, protocol.max_words),
+        protocol.sampling,
+    )
+    chosen = {"msrvtt": ("test", None), "activitynet": ("val", None)}
+    assert (config.eval_split, config.test_split) == chosen.get(dataset, ("val", "test"))
+    assert (config.word_weighting, config.word_dropping, config.sentence_order) == ("pos", True, "file")
+    model = DmaeConfig(num_frames=config.num_frames, max_words=config.max_words, **config.model_options)
+    assert (model.negative_weight, model.neighbor_weight, model.tpm_threshold, model.tpm_margin) == (
+        0.5,
+        0.5,
+        0.6,
+        0.6,
+    )
+    assert (model.logit_scale, model.tpm_predictor, model.loss, model.token_shift) == (100, "linear", "negnce", True)
+    written = {"neighbor_weight", "logit_scale", "negative_weight", "tpm_threshold", "tpm_margin"}
+    assert written <= set(config.model_options)  # in the recipe, not only in the defaults
 
 
 def test_the_ablation_and_what_it_recommends():

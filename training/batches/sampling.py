@@ -26,7 +26,8 @@ class Pair(NamedTuple):
 class PairBatchSampler:
     """Yields this process's share of each global batch, a list of `Pair`; a torch `batch_sampler`.
 
-    A batch never holds a video twice: its other captions would be treated as wrong for it. The plan of an epoch
+    A batch never holds a video twice: its other captions would be treated as wrong for it. (TS2-Net and CLIP4Clip draw
+    captions at random, so that on MSR-VTT and MSVD some batches hold one twice.) The plan of an epoch
     depends on the seed and the epoch alone, so a run may stop, resume (`start`) or change its number of processes.
 
     Args:

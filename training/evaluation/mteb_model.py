@@ -6,11 +6,15 @@
     tasks = mteb.get_tasks(["MSRVTTT2V", "MSVDT2VRetrieval", "DiDeMoT2VRetrieval", "ActivityNetCaptionsT2VRetrieval"])
     mteb.evaluate(DmaeSearchModel("your-name/your-model"), tasks)
 
+`registry_file` writes what a pull request to mteb's registry needs, one file.
+
 mteb's splits are not the published protocols (879 of MSR-VTT's 1,000 test videos, one caption a video of MSVD,
 ActivityNet's val2), so its figures stand beside other models of mteb, not beside those of papers.
 """
 
 import logging
+import re
+from collections.abc import Sequence
 
 import torch
 from datasets import Video
@@ -23,6 +27,85 @@ from ..corpora.samples import VideoSample
 from .evaluation import encode_readable_videos, similarity_matrix
 
 logger = logging.getLogger(__name__)
+
+
+REGISTRY_FILE = '''\
+"""DMAE + TPM-CL: text-video search by words and frames (https://arxiv.org/abs/2309.11082)."""
+
+from mteb.models.model_meta import ModelMeta, ScoringFunction
+
+
+def dmae_loader(model_name, revision=None, **kwargs):
+    """Needs `pip install dmae-video-search`."""
+    from dmae.training.evaluation.mteb_model import DmaeSearchModel
+
+    return DmaeSearchModel(model_name, revision, **kwargs)
+
+
+{variable} = ModelMeta(
+    loader=dmae_loader,
+{fields}
+)
+'''
+
+
+def model_facts(model, processor) -> dict:
+    """What mteb's `ModelMeta` tells of a model and the model itself knows."""
+    parameters = list(model.parameters())
+    return {
+        "languages": ["eng-Latn"],
+        "modalities": ["text", "video"],
+        "n_parameters": sum(parameter.numel() for parameter in parameters),
+        "n_embedding_parameters": model.get_input_embeddings().weight.numel(),
+        "memory_usage_mb": round(sum(p.numel() * p.element_size() for p in parameters) / 2**20),
+        "embed_dim": model.config.projection_dim,
+        "max_tokens": processor.max_words,
+        "framework": ["PyTorch"],
+        "model_type": ["late-interaction"],
+        "use_instructions": False,
+    }
+
+
+def registry_file(
+    model_name: str,
+    revision: str,
+    release_date: str,
+    *,
+    license: str | None = "apache-2.0",
+    training_datasets: Sequence[str] = (),
+    adapted_from: str | None = None,
+    training_code: str | None = None,
+    **options,
+) -> str:
+    """The Python file that a pull request to mteb adds as `mteb/models/model_implementations/dmae_models.py`.
+
+    Args:
+        model_name: the published model, "owner/name". revision: its commit. release_date: "YYYY-MM-DD".
+        license: of the weights; None where they are not open.
+        training_datasets: as mteb names its tasks, for example "MSRVTTT2V": figures on them are no zero-shot figures.
+        adapted_from: the checkpoint that it began as. training_code: where the code is published.
+        options: of `load_pretrained`.
+    """
+    model, processor = load_pretrained(model_name, **options)
+    fields = {
+        "name": model_name,
+        "revision": revision,
+        "release_date": release_date,
+        **model_facts(model, processor),
+        "license": license,
+        "open_weights": license is not None,
+        "public_training_code": training_code,
+        "public_training_data": None,
+        "training_datasets": set(training_datasets),
+        "adapted_from": adapted_from,
+        "reference": f"https://huggingface.co/{model_name}",
+    }
+    written = [f"    {name}={value!r}," for name, value in fields.items()]
+    variable = re.sub(r"\W+", "_", model_name.split("/")[-1]).strip("_").lower()
+    return REGISTRY_FILE.format(
+        variable=f"_{variable}" if variable[:1].isdigit() else variable,
+        fields="\n".join([*written, "    similarity_fn_name=ScoringFunction.CUSTOM,"]),
+    )
 
 
 class DmaeSearchModel:
@@ -60,20 +143,8 @@ class DmaeSearchModel:
         from mteb.models import ModelMeta
 
         name = self.name.strip("/").split("/")[-2:]
-        return ModelMeta.create_empty(
-            {
-                "loader": DmaeSearchModel,
-                "name": "/".join(name if len(name) == 2 else ["local", *name]),
-                "revision": self.revision or "main",
-                "modalities": ["text", "video"],
-                "n_parameters": sum(parameter.numel() for parameter in self.model.parameters()),
-                "embed_dim": self.model.config.projection_dim,
-                "max_tokens": self.processor.max_words,
-                "framework": ["PyTorch"],
-                "model_type": ["late-interaction"],
-                "languages": ["eng-Latn"],
-            }
-        )
+        named = {"name": "/".join(name if len(name) == 2 else ["local", *name]), "revision": self.revision or "main"}
+        return ModelMeta.create_empty({"loader": DmaeSearchModel, **named, **model_facts(self.model, self.processor)})
 
     def index(self, corpus, *, encode_kwargs=None, **_) -> None:
         """Encodes the texts or videos that are searched."""

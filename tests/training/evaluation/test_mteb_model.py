@@ -15,7 +15,7 @@ from mteb.abstasks.task_metadata import TaskMetadata  # noqa: E402
 from dmae.modeling import load_pretrained  # noqa: E402
 from dmae.training.corpora.samples import VideoSample  # noqa: E402
 from dmae.training.evaluation.evaluation import evaluate_model  # noqa: E402
-from dmae.training.evaluation.mteb_model import DmaeSearchModel  # noqa: E402
+from dmae.training.evaluation.mteb_model import DmaeSearchModel, registry_file  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -100,3 +100,21 @@ def test_a_video_that_cannot_be_read_is_never_found(places):
     assert [sorted(hits) for hits in found.values()] == [["1", "2"]] * 3
     with pytest.raises(ValueError, match="compares texts with videos"):
         model.search(data["corpus"], top_k=5)
+
+
+def test_the_registry_file_makes_a_model_that_mteb_loads(places, monkeypatch):
+    _, folder = places
+    text = registry_file(str(folder), "main", "2026-01-31", training_datasets=["MSRVTTT2V"], adapted_from="a/clip")
+    monkeypatch.chdir(folder.parent)
+    # mteb takes "owner/name" only; the folder is found by it from where the test stands.
+    owner = folder.parent.name
+    monkeypatch.chdir(folder.parents[1])
+    namespace = {}
+    exec(compile(text.replace(repr(str(folder)), repr(f"{owner}/{folder.name}")), "dmae_models.py", "exec"), namespace)
+    (meta,) = [value for value in namespace.values() if isinstance(value, mteb.models.ModelMeta)]
+    assert meta.name == f"{owner}/{folder.name}" and str(meta.release_date) == "2026-01-31"
+    assert meta.training_datasets == {"MSRVTTT2V"} and meta.open_weights and meta.license == "apache-2.0"
+    loaded = meta.loader(meta.name, None)  # `load_model` besides asks for mteb's extra of torchcodec, which has no use
+    assert isinstance(loaded, DmaeSearchModel)
+    assert meta.n_parameters == sum(parameter.numel() for parameter in loaded.model.parameters())
+    assert loaded.mteb_model_meta.n_embedding_parameters == meta.n_embedding_parameters
