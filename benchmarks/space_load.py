@@ -85,7 +85,8 @@ def start(folder: Path) -> tuple[subprocess.Popen, str, float]:
     url = f"http://127.0.0.1:{port}/"
     while server.poll() is None and time.perf_counter() - began < 300:
         try:
-            if httpx.get(url, timeout=5).status_code == 200:
+            answer = httpx.get(url, timeout=5)
+            if answer.status_code == 200 and "X-Progress" not in answer.headers:  # not the page of the loading
                 return server, url, time.perf_counter() - began
         except httpx.HTTPError:
             time.sleep(0.05)

@@ -1,13 +1,14 @@
 """Opens the model and the index that the settings name."""
 
 import os
+from collections.abc import Callable
 
 from .library import Library
 from .settings import Settings
 
 
-def open_library(settings: Settings) -> Library:
-    """Loads the model, opens the index read-only and reads into memory what searches need.
+def open_library(settings: Settings, tell: Callable[..., None]) -> Library:
+    """Loads the model, opens the index read-only and reads into memory what searches need, telling how far it is.
 
     Raises:
         ValueError, OSError: there is no such model or index, or they do not belong together.
@@ -18,9 +19,11 @@ def open_library(settings: Settings) -> Library:
     from dmae.modeling import load_pretrained
 
     logging.disable_progress_bar()
+    tell(2, "Loading the model")
     model, processor = load_pretrained(settings.model)
     model = model.to(PartialState().default_device)
     index = open_index(settings.index, model, processor, create=bool(settings.watch))
+    tell(3, "Reading the index", f"{len(index):,} videos")
     index.prepare()
     return Library(model, processor, index)
 

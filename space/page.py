@@ -8,6 +8,7 @@ from starlette.middleware import Middleware
 
 from .add_tab import add_tab, limits_of
 from .api import api_tab
+from .first_start import is_drawn
 from .markup import text
 from .mcp_server import McpGuard
 from .method_tab import documents, method_tab
@@ -86,11 +87,15 @@ def _heading(services: Services):
     """What makes the heading for a visitor: the index may grow, and languages differ."""
     model = services.library.index.table.settings.model.name
     made_with = f" ({text(model)})" if "/" in model else ""  # a Hub id; the name of a folder tells a visitor nothing
-    title = text(services.settings.title)
+    title, drawn = text(services.settings.title), is_drawn(services.settings.index)
 
     def heading(request: gr.Request) -> str:
         say = texts_for(request)
         videos = say.count("videos", len(services.library.index))
-        return f"<h1>{title}</h1><p>{say('heading', videos=videos, model=made_with)}</p>"
+        about = services.settings.about or (say("drawn") if drawn else "")
+        lines = "".join(
+            f"<p>{line}</p>" for line in (say("heading", videos=videos, model=made_with), text(about)) if line
+        )
+        return f"<h1>{title}</h1>{lines}"
 
     return heading

@@ -27,6 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mcp", action="store_true", default=None, help="let agents call the search as tools (MCP)")
     parser.add_argument("--public", action="store_true", default=None, help="strangers visit: nobody adds videos")
     parser.add_argument("--title", help="title of the page")
+    parser.add_argument("--about", help="a line under the title that says what the videos are")
     parser.add_argument("--examples", metavar="A|B|C", help="example queries, separated by |")
 
 
@@ -34,7 +35,7 @@ def run(args: argparse.Namespace) -> None:
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     from .settings import Settings
 
-    names = ("model", "index", "videos", "watch", "mcp", "public", "title", "examples")
+    names = ("model", "index", "videos", "watch", "mcp", "public", "title", "about", "examples")
     settings = Settings.from_environment(**{name: getattr(args, name) for name in names})
     serve(settings, args.host, args.port)
 
@@ -52,12 +53,14 @@ def serve(settings, host: str | None = None, port: int | None = None, *, block: 
     if block:  # told to end in whatever way, it still deletes what visitors added
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     settings = _with_token(settings, host)
-    with _named(settings, host, port) as settings, quick_imports():
+    with _named(settings, host, port) as (settings, tell), quick_imports():
+        tell(1, "Loading the libraries")
         from .mcp_server import ROUTE, prepare
         from .page import build_page, launch_options
         from .services import Services
 
-        services = Services.open(settings)
+        services = Services.open(settings, tell)
+        tell(4, "Opening the page")
         page = build_page(services)
     _, url, _ = page.launch(server_name=host, server_port=port, prevent_thread_lock=True, **launch_options(services))
     if settings.mcp:
@@ -92,23 +95,46 @@ def _host(host: str | None) -> str:
 
 @contextmanager
 def _named(settings, host: str | None, port: int | None):
-    """The settings as they are, or with the demo's model and index where neither is named."""
+    """The settings as they are, or with the demo's model and index where neither is named; and what tells visitors who
+    come too early how far the loading is: `tell(number, title, line)`."""
     host = _host(host)
     chosen = port or int(os.environ.get("GRADIO_SERVER_PORT", 0))
     if chosen:
         _check_port(host, chosen)
     if settings.model and settings.index:
-        yield settings
+        with _loading_page(host, chosen or 7860) as tell:
+            yield _introduced(settings), tell
         return
     if settings.model or settings.index:
         missing = "--index or DMAE_INDEX" if settings.model else "--model or DMAE_MODEL"
         raise InputError(f"a model and an index belong together: give {missing} too")
     if settings.watch:
         raise InputError("to follow a folder, give the model and the index that it goes into: --model and --index")
-    from .first_start import EXAMPLES, demo
+    from .first_start import demo
 
-    with demo(host, chosen or 7860) as (model, index):
-        yield replace(settings, model=model, index=index, examples=settings.examples or EXAMPLES)
+    with demo(host, chosen or 7860) as (model, index), _loading_page(host, chosen or 7860) as tell:
+        yield _introduced(replace(settings, model=model, index=index)), tell
+
+
+def _introduced(settings):
+    """The settings with examples that fit the demo's videos, where these are served and no others are given."""
+    from .first_start import EXAMPLES, is_drawn
+
+    return replace(settings, examples=settings.examples or EXAMPLES) if is_drawn(settings.index) else settings
+
+
+@contextmanager
+def _loading_page(host: str, port: int):
+    """The page of the loading, where nothing else answers at the port yet."""
+    from .progress_page import ProgressPage
+
+    try:
+        page = ProgressPage(host, port, "The model and the index are being loaded.", total=4)
+    except OSError:
+        yield lambda number, title, line="": None
+        return
+    with page:
+        yield page.tell
 
 
 def _check_port(host: str, port: int) -> None:

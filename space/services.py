@@ -2,6 +2,7 @@
 
 import os
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,11 +30,11 @@ class Services:
     follower: Follower | None = None
 
     @classmethod
-    def open(cls, settings: Settings) -> "Services":
+    def open(cls, settings: Settings, tell: Callable[..., None]) -> "Services":
         """Loads the model and opens the index that the settings name; see `open_library` for what it raises."""
         follower = Follower(settings) if settings.watch else None
         decoder = Decoder()
-        library = open_library(settings)
+        library = open_library(settings, tell)
         shelves = Shelves(library, decoder, settings)
         root = Path(settings.videos) if settings.videos else None
         if root is None and is_on_hub(settings.index):

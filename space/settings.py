@@ -23,6 +23,7 @@ class Settings:
     videos: str = _setting("", "play only videos inside this folder; empty: any video file that the index lists")
     watch: str = _setting("", "follow this folder of videos: what comes there is searchable as soon as it is whole")
     title: str = _setting("Find the moment", "title of the page")
+    about: str = _setting("", "a line under the title that says what the videos are; empty: nothing, or the demo's")
     examples: str = _setting("", "example queries, separated by |")
     public: bool = _setting(False, "strangers visit: adding videos is off unless switched on")
     uploads: bool | None = _setting(None, "let visitors add videos of their own, seen by them alone")

@@ -1,16 +1,20 @@
 """A first start without a model: what is run, what the page says meanwhile, and that only a finished demo counts."""
 
+import re
 import socket
 import subprocess
 import sys
+import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 
 import httpx
 import pytest
 
-from dmae.space import first_start
-from dmae.space.first_start import ProgressPage, demo, demo_paths, run_step
+from dmae.modeling import DmaeError
+from dmae.space import first_start, progress_page
+from dmae.space.first_start import demo, demo_paths, is_drawn, run_step
+from dmae.space.progress_page import ProgressPage
 from dmae.space.serve import serve
 from dmae.space.settings import Settings
 
@@ -28,10 +32,11 @@ def pretend(place, script: str):
 
 
 def test_the_page_tells_the_step_and_escapes_what_it_prints(port):
-    with ProgressPage("127.0.0.1", port) as page:
+    with ProgressPage("127.0.0.1", port, "A <b>model</b> is made.", total=5) as page:
         page.tell(2, "Making a small model", "<script>alert(1)</script> 40%")
         body = httpx.get(f"http://127.0.0.1:{port}/").text
     assert "Making a small model" in body and "step 2 of 5" in body and 'value="1.40"' in body
+    assert "A &lt;b&gt;model&lt;/b&gt; is made." in body
     assert "<script>alert" not in body and "&lt;script&gt;alert" in body
 
 
@@ -46,9 +51,9 @@ def test_the_page_gives_way_to_what_follows_at_its_address(port, browser, monkey
         def log_message(self, *args):
             pass
 
-    monkeypatch.setattr(first_start, "REFRESH_SECONDS", 0.1)
+    monkeypatch.setattr(progress_page, "REFRESH_SECONDS", 0.1)
     visitor = browser.new_page()
-    with ProgressPage("127.0.0.1", port) as page:
+    with ProgressPage("127.0.0.1", port, "A <b>model</b> is made.", total=5) as page:
         visitor.goto(f"http://127.0.0.1:{port}/")
         page.tell(3, "Training it", "loss=1")
         visitor.wait_for_selector("main:has-text('Training it')")
@@ -102,7 +107,7 @@ def test_only_a_finished_demo_is_served(tmp_path, port, monkeypatch):
     made += "(p / 'model' / 'config.json').write_text('{{}}')"
     monkeypatch.setattr(first_start, "steps", pretend(place, made + "\nraise SystemExit('no space left')"))
     assert demo_paths(tmp_path) is None
-    with pytest.raises(RuntimeError, match="no space left"), demo("127.0.0.1", port, tmp_path):
+    with pytest.raises(DmaeError, match="no space left"), demo("127.0.0.1", port, tmp_path):
         pass
     assert demo_paths(tmp_path) is None
     monkeypatch.setattr(first_start, "steps", pretend(place, "print('again')"))
@@ -118,3 +123,39 @@ def test_every_line_of_a_step_is_told():
     lines = []
     run_step([sys.executable, "-c", "print('one'); print('two\\rthree')"], lines.append)
     assert lines[0] == "one" and lines[-1] == "three"
+
+
+def test_a_drawn_corpus_is_known_by_what_lies_beside_its_index(tmp_path):
+    (tmp_path / "corpus").mkdir()
+    assert not is_drawn(str(tmp_path / "index"))
+    (tmp_path / "corpus" / "spec.json").write_text("{}")
+    assert is_drawn(str(tmp_path / "index"))
+    assert not is_drawn(str(tmp_path / "index-1234"))  # one's own videos, indexed beside the demo
+    assert not is_drawn("s3://bucket/other") and not is_drawn("owner/index")
+
+
+def test_the_opening_is_told_where_the_page_will_be(port, space_files):
+    settings = Settings(model=str(space_files / "model"), index=str(space_files / "index"))
+    told = []
+
+    def listen():
+        while not told or told[-1] != "ready":
+            try:
+                answer = httpx.get(f"http://127.0.0.1:{port}/", timeout=5)
+                told.append(answer.text if "X-Progress" in answer.headers else "ready")
+            except httpx.HTTPError:
+                time.sleep(0.005)
+
+    listener = Thread(target=listen, daemon=True)
+    listener.start()
+    page, services = serve(settings, "127.0.0.1", port, block=False)
+    listener.join(30)
+    page.close()
+    services.close()
+    steps = [re.search(r"<strong>(.*)</strong>", text)[1] for text in told[:-1]]
+    assert told[-1] == "ready" and "Loading the model" in steps
+    assert steps == sorted(
+        steps,
+        key=["Starting", "Loading the libraries", "Loading the model", "Reading the index", "Opening the page"].index,
+    )
+    assert not any(str(space_files) in text for text in told)
