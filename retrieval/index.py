@@ -11,6 +11,7 @@ from .indexing.report import AddReport
 from .inputs import check_ids
 from .search import explanation
 from .search import query as query_module
+from .search.combination import CombinedQuery, as_parts, combine
 from .search.limits import SearchLimits
 from .search.query import EncodedQuery
 from .search.scoring import ScoreOptions
@@ -217,6 +218,10 @@ class VideoIndex:
         offset: int = 0,
         where: str | Mapping | None = None,
         min_score: float | None = None,
+        alternatives=None,
+        also=None,
+        like=None,
+        without=None,
     ) -> list[SearchHit]:
         """The k best videos for a query, best first.
 
@@ -227,8 +232,15 @@ class VideoIndex:
             where: a filter such as `"duration < 60 AND category = 'food'"`, or a dictionary such as `{"category":
                 "food"}`.
             min_score: leave out hits below.
+            alternatives: texts or examples of which any does in place of the query.
+            also: what must match too. like: the same, an image or a video. Each counts as much as the query.
+            without: what pushes a video down that matches it. Each of the four may be one or a list; what they do to
+                the score is in `search.combination`.
         """
         options = {"offset": offset, "where": where, "min_score": min_score}
+        parts = {"alternatives": alternatives, "also": also, "like": like, "without": without}
+        if any(part is not None for part in parts.values()):
+            query = self.encode(query, **parts)
         if isinstance(query, (list, tuple)):
             return self.search_many(query, k, **options)  # type: ignore[return-value]
         return self.search_many([query], k, **options)[0]
@@ -238,16 +250,30 @@ class VideoIndex:
         if not len(queries):
             raise VideoIndexError("no query: give a text, an image or a video")
         encoded = query_module.encode_queries(*self._encoders(), queries)
-        found: dict[int, list[SearchHit]] = {}
-        for scoring in dict.fromkeys(query.options for query in encoded):
-            chosen = [n for n, query in enumerate(encoded) if query.options == scoring]
+        combined = {n: query for n, query in enumerate(encoded) if isinstance(query, CombinedQuery)}
+        found = {n: self._searcher.search_combined(query, k, **options) for n, query in combined.items()}
+        plain = {n: query for n, query in enumerate(encoded) if not isinstance(query, CombinedQuery)}
+        for scoring in dict.fromkeys(query.options for query in plain.values()):
+            chosen = [n for n, query in plain.items() if query.options == scoring]
             features = TextFeatures.cat([encoded[n].features for n in chosen])
             found |= zip(chosen, self._searcher.search(features, k, options=scoring, **options))
         return [found[n] for n in range(len(encoded))]
 
-    def encode(self, query) -> EncodedQuery:
-        """A query of any kind after the model, to `search`, `explain` and `rescore` with without encoding it again."""
-        return query_module.encode_queries(*self._encoders(), [query])[0]
+    def encode(self, query, *, alternatives=None, also=None, like=None, without=None) -> EncodedQuery:
+        """A query of any kind after the model, to `search`, `explain` and `rescore` with without encoding it again.
+
+        The further parts are those of `search`.
+
+        Raises:
+            VideoIndexError: a part that is empty, cannot be read, or is left out again by `without`.
+        """
+        parts = [as_parts(part, name) for name, part in (("alternatives", alternatives), ("also", also))]
+        parts += [as_parts(like, "like"), as_parts(without, "without")]
+        flat = [query, *(part for group in parts for part in group)]
+        encoded = iter(query_module.encode_queries(*self._encoders(), flat))
+        first = next(encoded)
+        groups = [tuple(next(encoded) for _ in group) for group in parts]
+        return combine(first, groups[0], groups[1] + groups[2], groups[3]) if any(groups) else first
 
     def encode_text(self, text: str) -> EncodedQuery:
         """As `encode`, for what is a text even where it looks like the path of a file: what a stranger typed."""
@@ -266,10 +292,10 @@ class VideoIndex:
         Raises:
             VideoIndexError: an empty query, or an id that is not in the index.
         """
-        model, processor = self._encoders()
+        _, processor = self._encoders()
         encoded = self.encode(query)
         words = query_module.words_of(processor, encoded)
-        return explanation.explain(self.table, words, encoded, video_id, ScoreOptions.of(model.config))
+        return explanation.explain(self.table, words, encoded, video_id, self._searcher.queries_of(encoded))
 
     def rescore(self, query, ids: Sequence[str], options: ScoreOptions | None = None) -> list[SearchHit]:
         """Some of the indexed videos scored by a query (as for `search`), best first.
@@ -279,8 +305,7 @@ class VideoIndex:
             options: how to score, in place of the model's own options.
         """
         encoded = self.encode(query)
-        own = encoded.options or ScoreOptions.of(self._encoders()[0].config)
-        return explanation.rescore(self.table, encoded, ids, options or own)
+        return explanation.rescore(self.table, self._searcher.queries_of(encoded, options), ids)
 
     def get(self, video_id: str, columns: Sequence[str]) -> dict | None:
         """Columns of one video's row (`stats()["columns"]` lists them), or None where there is no such video."""

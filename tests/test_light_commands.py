@@ -16,7 +16,8 @@ from dmae.cli import COMMANDS
 from dmae.retrieval import VideoIndex
 
 # What a search must have beside the table and the model: frames are read, arrays and text are printed.
-NEEDED_TO_SEARCH = {"dmae", "av", "PIL", "rich", "accelerate", "tokenizers", "safetensors", "pygments", "markdown_it"}
+NEEDED_TO_SEARCH = {"dmae", "av", "PIL", "rich", "pygments", "markdown_it", "accelerate", "tokenizers", "safetensors"}
+NEEDED_TO_SEARCH |= {"stopwordsiso"}  # of the language that a text is in
 
 TOP_LEVEL = "{name.partition('.')[0] for name in sys.modules} - set(sys.stdlib_module_names)"
 

@@ -9,11 +9,23 @@ from ..inputs import as_unicode
 from ..times import clock
 from .arguments import add_index, add_model, load_model, storage_options
 
+PARTS = {"or": "alternatives", "and": "also", "like": "like", "without": "without"}  # option: argument of `search`
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("query", metavar="QUERY", help="a text, or the path of an image or a video")
     add_model(parser)
     add_index(parser)
+    parts = {
+        "or": "a text, image or video that does as well",
+        "and": "a text that must match too",
+        "like": "an image or video that must match too",
+        "without": "what pushes a video down that shows it",
+    }
+    for name, what in parts.items():
+        parser.add_argument(
+            f"--{name}", action="append", metavar="PART", dest=PARTS[name], help=f"{what} (repeatable)"
+        )
     parser.add_argument("-k", type=int, default=10, help="results wanted (default: 10)")
     parser.add_argument("--offset", type=int, default=0, help="results to skip, for paging")
     parser.add_argument("--where", metavar="FILTER", help="filter such as \"duration < 60 AND category = 'food'\"")
@@ -31,7 +43,9 @@ def run(args: argparse.Namespace) -> int:
 
     model, processor = load_model(args)
     index = VideoIndex.open(args.index, model, processor, read_only=True, storage_options=storage_options(args))
-    hits = index.search(args.query, k=args.k, offset=args.offset, where=args.where, min_score=args.min_score)
+    parts = {name: getattr(args, name) for name in PARTS.values()}
+    limits = {"offset": args.offset, "where": args.where, "min_score": args.min_score}
+    hits = index.search(args.query, args.k, **limits, **parts)
     pictures = index.thumbnails([hit.id for hit in hits]) if args.html or args.thumbnails else {}
     if args.html:
         from ..sharing.html_report import html_report

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from dmae.modeling.features import TextFeatures
-
 from ..storage.table import VideoTable
+from .combination import Queries
 from .limits import SearchLimits
 from .resident import FRAME_COLUMNS, ResidentIndex, frames_of
-from .scoring import CandidateFrames, ScoreOptions
-from .stage_one import COHERENT, best_by_frames, best_by_pooled, query_vectors
+from .scoring import CandidateFrames
+from .stage_one import COHERENT, best_by_frames, best_by_pooled
 
 QUERY_GROUP = 32  # queries that stage one takes at once: each needs a score of every video
+SAMPLE = 256  # videos by which the scores of an index are judged
 INCOHERENT_FACTOR = 8  # more candidates where the pooled vectors say little and the frames are not in memory
 
 
@@ -27,7 +27,7 @@ class Candidates:
         read: the frames at an index into `(A, C)` (None: no video is left), and whether each video is still there.
     """
 
-    queries: TextFeatures
+    queries: Queries
     scores: torch.Tensor
     row_ids: torch.Tensor
     read: Callable[[tuple], tuple[CandidateFrames | None, torch.Tensor]]
@@ -47,6 +47,7 @@ class CandidateSource:
         self._in_memory = True
         self._version = None
         self._filter = (None, None, None)
+        self._sample: tuple[int | None, CandidateFrames | None] = (None, None)
 
     def refresh(self, *, with_frames: bool) -> None:
         """Brings what is in memory in step with the table; `with_frames` also loads the frames if they fit."""
@@ -66,18 +67,29 @@ class CandidateSource:
             self.resident.sync()
         self._version = version
 
-    def __call__(
-        self, queries: TextFeatures, count: int, where: str | None, options: ScoreOptions
-    ) -> Iterator[Candidates]:
+    def __call__(self, queries: Queries, count: int, where: str | None) -> Iterator[Candidates]:
         """The candidates, a few of the queries at a time."""
         size = QUERY_GROUP if self._in_memory else 1
         narrow = self._narrow_in_memory if self._in_memory else self._narrow_in_table
-        for start in range(0, len(queries.sentence_embeds), size):
-            yield narrow(queries[start : start + size], count, where, options)
+        for start in range(0, len(queries), size):
+            yield narrow(queries[start : start + size], count, where)
 
-    def _narrow_in_memory(self, queries, count, where, options) -> Candidates:
+    def sample(self) -> CandidateFrames | None:
+        """The frames of `(C,)` videos spread over the index, by which scores are judged; None where it is empty."""
+        if self._sample[0] != self._version:
+            self._sample = self._version, self._read_sample()
+        return self._sample[1]
+
+    def _read_sample(self) -> CandidateFrames | None:
+        if self.resident is not None and self.resident.frames is not None and self.resident.alive.any():
+            slots = self.resident.alive.nonzero()[:, 0]
+            return self.resident.frames.gather(slots[:: max(1, len(slots) // SAMPLE)][:SAMPLE])
+        rows = self.table.head(FRAME_COLUMNS, SAMPLE)
+        return frames_of(rows, self.table.settings.dim, self.table.settings.dtype) if rows.num_rows else None
+
+    def _narrow_in_memory(self, queries: Queries, count: int, where: str | None) -> Candidates:
         resident = self.resident
-        scores, slots = self._best(queries, count, self._allowed(where), options)
+        scores, slots = self._best(queries, count, self._allowed(where))
         row_ids = torch.from_numpy(resident.row_ids)[slots]
         if resident.frames is None:
             return self._in_table(queries, scores, row_ids)
@@ -88,20 +100,26 @@ class CandidateSource:
 
         return Candidates(queries, scores, row_ids, read)
 
-    def _narrow_in_table(self, query, count, where, options) -> Candidates:
-        found = self.table.nearest(query_vectors(query, options)[0].numpy(), count, where)
-        scores = -torch.tensor(found["_distance"].to_numpy())
-        row_ids = torch.tensor(found["_rowid"].to_numpy().astype(np.int64))
-        return self._in_table(query, scores[None], row_ids[None])
+    def _narrow_in_table(self, query: Queries, count: int, where: str | None) -> Candidates:
+        vectors = query.vectors
+        found = [self.table.nearest(vector.numpy(), count, where) for vector in query.wanted(vectors)]
+        row_ids = np.unique(np.concatenate([rows["_rowid"].to_numpy() for rows in found]).astype(np.int64))
+        rows = self.table.take(row_ids, ["pooled"])
+        if not rows.num_rows:
+            return self._in_table(query, torch.empty(1, 0), torch.empty(1, 0, dtype=torch.int64))
+        pooled = torch.from_numpy(np.stack(rows["pooled"].to_numpy())).float()
+        scores, order = query.combine(vectors @ pooled.t()).sort(dim=1, descending=True)
+        row_ids = torch.from_numpy(rows["_rowid"].to_numpy().astype(np.int64))
+        return self._in_table(query, scores[:, :count], row_ids[order][:, :count])
 
-    def _best(self, queries: TextFeatures, count: int, allowed: torch.Tensor, options: ScoreOptions):
+    def _best(self, queries: Queries, count: int, allowed: torch.Tensor):
         """Stage one in memory: the candidates' scores and slots, `(A, C)` each."""
         resident = self.resident
         if resident.coherence >= COHERENT:
-            return best_by_pooled(queries, resident.pooled, allowed, count, options)
+            return best_by_pooled(queries, resident.pooled, allowed, count)
         if resident.frames is not None:
-            return best_by_frames(queries, resident.pooled, resident.frames, allowed, count, options)
-        return best_by_pooled(queries, resident.pooled, allowed, count * INCOHERENT_FACTOR, options)
+            return best_by_frames(queries, resident.pooled, resident.frames, allowed, count)
+        return best_by_pooled(queries, resident.pooled, allowed, count * INCOHERENT_FACTOR)
 
     def _in_table(self, queries, scores: torch.Tensor, row_ids: torch.Tensor) -> Candidates:
         settings = self.table.settings

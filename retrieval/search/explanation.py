@@ -10,9 +10,10 @@ from ..errors import VideoIndexError
 from ..inputs import check_ids
 from ..storage.filters import make_where
 from ..storage.table import VideoTable
+from .combination import CombinedQuery, Queries
 from .query import EncodedQuery
 from .resident import FRAME_COLUMNS, frames_of
-from .scoring import ScoreOptions, score_candidates
+from .scoring import CandidateFrames, score_each
 from .searcher import HIT_COLUMNS, SearchHit, hit_of
 
 
@@ -22,9 +23,11 @@ class Explanation:
 
     Attributes:
         hit: the video with its score, whether or not a search would list it.
-        words: the query's T words as they were written (or the frames of an example).
-        word_weights: `(T,)` how much each counts; 2 for a content word.
-        similarity: `(T, F)` cosine of each word and each frame; a word of several tokens has their mean.
+        words: the query's T words as they were written (or the frames of an example), and then each further part of a
+            combined query as one row, such as "without people".
+        word_weights: `(T,)` how much each counts; 2 for a content word, 1 for a further part.
+        similarity: `(T, F)` cosine of each word and each frame; a word of several tokens has their mean. Of a further
+            part its score of each frame.
         sentence_similarity: `(F,)` cosine of the whole query and each frame.
     """
 
@@ -56,35 +59,48 @@ class Explanation:
 
 
 def explain(
-    table: VideoTable, words: list[tuple[str, list[int]]], query: EncodedQuery, video_id: str, options: ScoreOptions
+    table: VideoTable,
+    words: list[tuple[str, list[int]]],
+    query: EncodedQuery,
+    video_id: str,
+    queries: Queries,
 ) -> Explanation:
-    """See `VideoIndex.explain`; `words` are those of the query, as `words_of` finds them."""
+    """See `VideoIndex.explain`; `words` are the query's, as `words_of` finds them, `queries` what scores by it."""
     rows = table.scan([*HIT_COLUMNS, *FRAME_COLUMNS], make_where({"id": check_ids([video_id])}))
     if not rows.num_rows:
         raise VideoIndexError(f"no video {video_id!r} in the index at {table.uri}")
     frames = frames_of(rows, table.settings.dim, table.settings.dtype)
-    scores, per_frame = score_candidates(query.features, frames, query.options or options)
+    scores, per_frame = (scored[0] for scored in queries.score(_one_batch(frames)))
     real = frames.weights[0] > 0
     embeds = frames.embeds[0, real]
     tokens = (query.features.word_embeds[0] @ embeds.t()).numpy()
     weights = query.features.word_weights[0].numpy()
+    similarity = [tokens[at].mean(axis=0) for _, at in words]
+    labels = query.labels() if isinstance(query, CombinedQuery) else []
+    for features, options in queries.parts[1:]:
+        similarity.append(score_each(features, _one_batch(frames), options)[1][0, 0, real].numpy())
     return Explanation(
         hit=hit_of(rows.to_pylist()[0], float(scores[0]), per_frame[0, real].numpy()),
-        words=[word for word, _ in words],
-        word_weights=np.array([weights[at].max() for _, at in words]),
-        similarity=np.stack([tokens[at].mean(axis=0) for _, at in words]) if words else np.zeros((0, len(embeds))),
+        words=[word for word, _ in words] + labels,
+        word_weights=np.array([weights[at].max() for _, at in words] + [1.0] * len(labels)),
+        similarity=np.stack(similarity) if similarity else np.zeros((0, len(embeds))),
         sentence_similarity=torch.mv(embeds, query.features.sentence_embeds[0]).numpy(),
     )
 
 
-def rescore(table: VideoTable, query: EncodedQuery, ids: Sequence[str], options: ScoreOptions) -> list[SearchHit]:
+def rescore(table: VideoTable, queries: Queries, ids: Sequence[str]) -> list[SearchHit]:
     """See `VideoIndex.rescore`."""
     ids = check_ids(ids, distinct=False)
     rows = table.scan([*HIT_COLUMNS, *FRAME_COLUMNS], make_where({"id": ids})) if ids else None
     if rows is None or not rows.num_rows:
         return []
     frames = frames_of(rows, table.settings.dim, table.settings.dtype)
-    scores, per_frame = score_candidates(query.features, frames, options)
+    scores, per_frame = (scored[0] for scored in queries.score(_one_batch(frames)))
     fields, real = rows.select(HIT_COLUMNS).to_pylist(), frames.weights > 0
     hits = [hit_of(row, float(scores[n]), per_frame[n, real[n]].numpy()) for n, row in enumerate(fields)]
     return sorted(hits, key=lambda hit: -hit.score)
+
+
+def _one_batch(frames: CandidateFrames) -> CandidateFrames:
+    """Frames of C videos as those of one query's candidates."""
+    return CandidateFrames(*(part[None] for part in frames))

@@ -2,6 +2,7 @@
 
 import json
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,8 +13,10 @@ from ..errors import VideoIndexError
 from ..storage.filters import make_where
 from ..storage.table import VideoTable
 from .candidates import CandidateSource
+from .combination import Combination, CombinedQuery, Queries
 from .limits import SearchLimits
 from .moments import Moment, rounded
+from .query import EncodedQuery
 from .scoring import ScoreOptions
 from .stage_two import rank
 
@@ -83,17 +86,30 @@ class Searcher:
         self._lock = threading.RLock()
 
     def search(
-        self,
-        queries: TextFeatures,
-        k: int,
-        *,
-        options: ScoreOptions | None = None,
-        offset=0,
-        where=None,
-        min_score=None,
+        self, queries: TextFeatures, k: int, *, options: ScoreOptions | None = None, **limits
     ) -> list[list[SearchHit]]:
         """Hits of each of A queries, best first, from the `offset`-th on; `options` in place of the model's."""
-        options = options or self.options
+        return self._search(lambda: Queries([(queries, options or self.options)]), k, **limits)
+
+    def search_combined(self, query: CombinedQuery, k: int, **limits) -> list[SearchHit]:
+        """As `search`, for one query of several parts."""
+        return self._search(lambda: self._queries_of(query), k, **limits)[0]
+
+    def queries_of(self, query: EncodedQuery, options: ScoreOptions | None = None) -> Queries:
+        """What scores frames by a query as a search does, or by other options."""
+        if not isinstance(query, CombinedQuery):
+            return Queries([(query.features, options or query.options or self.options)])
+        with self._lock:
+            self.source.refresh(with_frames=False)
+            return self._queries_of(query)
+
+    def _queries_of(self, query: CombinedQuery) -> Queries:
+        parts = [(part.features, part.options or self.options) for part in query.parts]
+        return Queries(parts, Combination.of(query, self.options, self.source.sample()))
+
+    def _search(
+        self, make_queries: Callable[[], Queries], k: int, *, offset=0, where=None, min_score=None
+    ) -> list[list[SearchHit]]:
         for name, value, least in (("k", k, 1), ("offset", offset, 0)):
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
                 raise VideoIndexError(f"{name} must be a whole number, at least {least}, got {value!r}")
@@ -105,8 +121,8 @@ class Searcher:
         with self._lock:
             self.source.refresh(with_frames=self._searched)
             self._searched = True
-            groups = self.source(queries, count, where, options)
-            ranked = [hits[offset:] for candidates in groups for hits in rank(candidates, options, wanted)]
+            groups = self.source(make_queries(), count, where)
+            ranked = [hits[offset:] for candidates in groups for hits in rank(candidates, wanted)]
         if min_score is not None:
             ranked = [[hit for hit in hits if hit[1] >= min_score] for hits in ranked]
         return self._hits(ranked)

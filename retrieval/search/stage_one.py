@@ -7,6 +7,7 @@ former and, with `--unrelated`, the latter.
 """
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -15,20 +16,24 @@ from dmae.modeling.features import TextFeatures
 from .arrays import VectorArray
 from .scoring import ScoreOptions
 
+if TYPE_CHECKING:
+    from .combination import Queries
+
 COHERENT = 0.65
 BLOCK = 4_000_000  # scores at a time: more, and each batch of queries asks the system for new memory
 
 
 def query_vectors(queries: TextFeatures, options: ScoreOptions) -> torch.Tensor:
-    """`(A, D)` vectors whose dot product with a video's mean frame follows its DMAE score."""
+    """`(A, D)` vectors whose dot product with a video's mean frame estimates its DMAE score: what the score is where
+    all frames are alike.
+    """
+    share = (1 + _gain(options)) / 2
     if not options.textual_attention:
-        return queries.sentence_embeds.float()
-    return queries.sentence_embeds.float() + _mean_words(queries)
+        return share * queries.sentence_embeds.float()
+    return share / 2 * (queries.sentence_embeds.float() + _mean_words(queries))
 
 
-def best_by_pooled(
-    queries: TextFeatures, pooled: VectorArray, allowed: torch.Tensor, count: int, options: ScoreOptions
-):
+def best_by_pooled(queries: "Queries", pooled: VectorArray, allowed: torch.Tensor, count: int):
     """The `count` videos whose mean frame fits best, for each query; all that are allowed if they are fewer.
 
     Args:
@@ -37,18 +42,28 @@ def best_by_pooled(
     Returns:
         scores and positions, `(A, C)` each, best first.
     """
-    vectors = query_vectors(queries, options)
-    return _best(lambda part: pooled.multiply(vectors, part), len(vectors), allowed, count)
+    vectors = queries.vectors
+    return _best(lambda part: queries.combine(pooled.multiply(vectors, part)), len(vectors), allowed, count)
 
 
-def best_by_frames(queries: TextFeatures, pooled, frames, allowed: torch.Tensor, count: int, options: ScoreOptions):
+def best_by_frames(queries: "Queries", pooled: VectorArray, frames, allowed: torch.Tensor, count: int):
     """As `best_by_pooled`, with the sentence's part of the score taken over all frames (a `FrameStore`)."""
-    best, mean = frames.sentence_scores(queries.sentence_embeds.float())
-    gain = 1 + options.neighbor_weight * options.visual_attention
-    scores = gain * best + mean
-    if options.textual_attention:
-        scores += (1 + gain) * pooled.multiply(_mean_words(queries))
+    scores = queries.combine(torch.cat([_estimates_by_frames(*part, pooled, frames) for part in queries.parts]))
     return _best(lambda part: scores[:, part], len(scores), allowed, count)
+
+
+def _estimates_by_frames(queries: TextFeatures, options: ScoreOptions, pooled: VectorArray, frames) -> torch.Tensor:
+    best, mean = frames.sentence_scores(queries.sentence_embeds.float())
+    gain = _gain(options)
+    scores = (gain * best + mean) / 2
+    if not options.textual_attention:
+        return scores
+    return (scores + (1 + gain) / 2 * pooled.multiply(_mean_words(queries))) / 2
+
+
+def _gain(options: ScoreOptions) -> float:
+    """What a best frame counts with its nearest one, where both are alike."""
+    return 1 + options.neighbor_weight * options.visual_attention
 
 
 def _mean_words(queries: TextFeatures) -> torch.Tensor:

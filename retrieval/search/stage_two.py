@@ -8,14 +8,13 @@ standard deviations of its residuals up, would bring among the hits.
 import torch
 
 from .candidates import Candidates
-from .scoring import ScoreOptions, score_each
 
 FIRST = 96
 DEVIATIONS = 4.0
 QUERY_GROUP = 4  # queries scored at once: fewer calls, and frames that still fit the processor's cache
 
 
-def rank(candidates: Candidates, options: ScoreOptions, wanted: int) -> list[list[tuple]]:
+def rank(candidates: Candidates, wanted: int) -> list[list[tuple]]:
     """For each query `(row id, score, frame scores)` of the `wanted` best of its candidates, best first."""
     if not candidates.scores.shape[1]:
         return [[] for _ in candidates.scores]
@@ -23,12 +22,12 @@ def rank(candidates: Candidates, options: ScoreOptions, wanted: int) -> list[lis
     ranked = []
     for start in range(0, len(candidates.scores), QUERY_GROUP):
         group = slice(start, start + QUERY_GROUP)
-        hits, scores = _score(candidates, group, slice(first), options, wanted)
+        hits, scores = _score(candidates, group, slice(first), wanted)
         least = least_promising(candidates.scores[group, :first], scores, wanted)
         promising = (candidates.scores[group] >= least[:, None]).sum(dim=1)
         for a, (own, stop) in enumerate(zip(hits, promising.tolist()), start):
             if stop > first:
-                more, _ = _score(candidates, slice(a, a + 1), slice(first, stop), options, wanted)
+                more, _ = _score(candidates, slice(a, a + 1), slice(first, stop), wanted)
                 own = sorted(own + more[0], key=lambda hit: -hit[1])[:wanted]
             ranked.append(own)
     return ranked
@@ -52,12 +51,12 @@ def least_promising(narrow: torch.Tensor, full: torch.Tensor, wanted: int) -> to
     return torch.where((slope > 0) & least.isfinite(), least, nothing_ruled_out)
 
 
-def _score(candidates: Candidates, group: slice, part: slice, options: ScoreOptions, wanted: int):
+def _score(candidates: Candidates, group: slice, part: slice, wanted: int):
     """What `rank` returns for a part of some queries' candidates, and the `(A, C)` scores of all of them."""
     frames, there = candidates.read((group, part))
     if frames is None:
         return [[] for _ in there], torch.full(there.shape, -torch.inf)
-    scores, frame_scores = score_each(candidates.queries[group], frames, options)
+    scores, frame_scores = candidates.queries[group].score(frames)
     scores = scores.masked_fill(~there, -torch.inf)
     best = scores.topk(min(wanted, scores.shape[1]))
     at = torch.arange(len(scores))[:, None], best.indices

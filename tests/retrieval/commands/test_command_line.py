@@ -61,6 +61,10 @@ def test_searching_prints_a_table_or_json(place, capsys):
     assert {h["id"] for h in hits} == {"a.mp4", "<b>.mp4"} and hits[0]["best_time"] in hits[0]["frame_times"]
     assert all(Path(h["thumbnail"]).read_bytes().startswith(b"\xff\xd8") for h in hits)
     assert json.loads(run(capsys, *arguments, "--json", "--where", "duration > 1000")[1]) == []
+    picture = place.folder / "thumbs" / Path(hits[0]["thumbnail"]).name
+    parts = ("--or", "a star", "--and", "a ring", "--like", picture, "--without", "people", "--without", "a car")
+    status, out, _ = run(capsys, *arguments, "--json", *parts)
+    assert status == 0 and [h["score"] for h in json.loads(out)] != [h["score"] for h in hits]
 
 
 def test_the_html_page_stands_alone_and_escapes_names(place, capsys):
@@ -93,6 +97,8 @@ def test_stats_export_and_delete(place, capsys, tmp_path):
         ("search", "x", "--model", "MODEL", "--index", "INDEX", "-k", "0"),
         ("search", "x", "--model", "MODEL", "--index", "INDEX", "--where", "year >"),
         ("search", "x", "--model", "FOLDER", "--index", "INDEX"),
+        ("search", "x", "--model", "MODEL", "--index", "INDEX", "--without", "x"),
+        ("search", "x", "--model", "MODEL", "--index", "INDEX", "--like", "nothing.jpg"),
         ("index", "/nowhere", "--model", "MODEL", "--index", "INDEX"),
         ("index", "/nowhere", "--model", "MODEL", "--index", "NEW"),
         ("search", "misspelt.mp4", "--model", "MODEL", "--index", "INDEX"),

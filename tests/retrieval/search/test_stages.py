@@ -9,6 +9,7 @@ from dmae.modeling.features import TextFeatures
 from dmae.retrieval import SearchLimits, VideoIndex
 from dmae.retrieval.search import stage_one, stage_two
 from dmae.retrieval.search.arrays import VectorArray
+from dmae.retrieval.search.combination import Queries
 from dmae.retrieval.search.scoring import ScoreOptions
 from dmae.retrieval.search.stage_two import least_promising
 from dmae.retrieval.storage import dot_products
@@ -44,9 +45,10 @@ def test_the_best_of_blocks_are_the_best_of_all(monkeypatch):
     allowed[64:128] = False  # nothing of a whole block
     pooled = VectorArray(16, torch.float32)
     pooled.append(rows)
-    queries = TextFeatures(rows[:3], rows[:6].view(3, 2, 16), torch.zeros(3, 2))
+    features = TextFeatures(rows[:3], rows[:6].view(3, 2, 16), torch.zeros(3, 2))
+    queries = Queries([(features, ScoreOptions(textual_attention=False, visual_attention=False))])
     for count in (10, 100, 900):
-        scores, positions = stage_one.best_by_pooled(queries, pooled, allowed, count, ScoreOptions())
+        scores, positions = stage_one.best_by_pooled(queries, pooled, allowed, count)
         expected = (rows[:3] @ rows.t()).masked_fill(~allowed, -torch.inf).topk(min(count, int(allowed.sum())))
         torch.testing.assert_close(scores, expected.values)
         assert torch.equal(positions, expected.indices)
@@ -115,13 +117,13 @@ def test_candidates_deleted_meanwhile_are_left_out(tmp_path):
     index.add_embeddings([f"v{i}" for i in range(300)], frame_embeds, mask)
     searcher = index._searcher
     searcher.source.refresh(with_frames=False)
-    (candidates,) = searcher.source(queries, 50, None, searcher.options)
-    before = stage_two.rank(candidates, searcher.options, 5)
+    (candidates,) = searcher.source(Queries([(queries, searcher.options)]), 50, None)
+    before = stage_two.rank(candidates, 5)
     best = before[0][0][0]
     row_ids = index.table.scan(["id"])
     names = dict(zip(row_ids["_rowid"].to_pylist(), row_ids["id"].to_pylist()))
     index.delete(names[best])
-    after = stage_two.rank(candidates, searcher.options, 5)
+    after = stage_two.rank(candidates, 5)
     assert [hit[0] for hit in after[0]][:4] == [hit[0] for hit in before[0]][1:]
     index.delete(list(set(names.values()) - {names[best]}))
-    assert stage_two.rank(candidates, searcher.options, 5) == [[]] * 4
+    assert stage_two.rank(candidates, 5) == [[]] * 4
