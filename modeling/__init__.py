@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from .loading import load_pretrained
     from .losses import info_nce_loss, negnce_loss
     from .media_files import IMAGE_SUFFIXES, VIDEO_SUFFIXES
-    from .modeling_dmae import DmaeModel, DmaeOutput
+    from .modeling_dmae import DmaeModel
+    from .output import DmaeOutput
     from .picture_reading import is_picture, read_picture
     from .processing_dmae import DmaeProcessor
     from .similarity import dmae_similarity, nearest_frames
@@ -70,7 +71,7 @@ _MODULES = {
     "DmaeConfig": "configuration_dmae",
     "DmaeError": "errors",
     "DmaeModel": "modeling_dmae",
-    "DmaeOutput": "modeling_dmae",
+    "DmaeOutput": "output",
     "DmaeProcessor": "processing_dmae",
     "DmaeVideoProcessor": "video_processing_dmae",
     "InputError": "errors",
