@@ -87,6 +87,8 @@ class FrameSeeker:
                 return False
             if all(tick in self.results for tick in ticks) and (not run.absent or not skipping):
                 break
+            if position is not None and run.is_empty and self.timeline.every_packet_is_key():
+                raise _FalseKeyframe
         else:  # nothing up to the last of these moments can be decoded: the first frame after them, or a poor one
             for kind in ("whole", "any"):
                 run = run_kind(self, ticks, False, self._go_to(None), first=kind)
@@ -142,6 +144,11 @@ class _Run:
         self.promised: dict[int, int] = {}  # asked tick -> tick of the packet whose frame is then on screen
         self.ends_early = False
         self.whole = seeker.careful or first == "any"  # or once a frame came that needs no other
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no frame came."""
+        return self.latest is None and len(self.waiting) == len(self.ticks)
 
     @property
     def absent(self) -> int:

@@ -225,7 +225,7 @@ class _Shards:
 
     def _find(self, sample: VideoSample, state: VideoState) -> tuple[str, int] | None:
         entries = self.entries.get(sample.video_id, [])
-        same = [entry for entry in entries if entry.state == state and (state.is_known or state.size == -1)]
+        same = [entry for entry in entries if entry.state == state and state.is_known]
         if not same and (alike := [entry for entry in entries if entry.digest and entry.state.may_be(state)]):
             digest = digest_of(sample.video)
             same = [entry for entry in alike if entry.digest == digest]

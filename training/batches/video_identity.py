@@ -62,10 +62,11 @@ def digest_of(video: Any) -> str | None:
     if isinstance(video, Mapping) and (content := video.get("bytes")) is not None:
         digest.update(content)
         return digest.hexdigest()
+    path = video.get("path") if isinstance(video, Mapping) else video
     try:
-        with open(video.get("path") if isinstance(video, Mapping) else video, "rb") as file:
+        with open(str(path), "rb") as file:
             while block := file.read(HASH_BLOCK):
                 digest.update(block)
-    except (OSError, TypeError):
+    except OSError:
         return None
     return digest.hexdigest()
