@@ -12,7 +12,7 @@ from .first_start import is_drawn
 from .markup import text
 from .mcp_server import McpGuard
 from .method_tab import documents, method_tab
-from .request_guard import RequestGuard
+from .request_guard import Page, RequestGuard
 from .search_tab import search_tab
 from .services import Services
 from .texts import label, texts_for, translations
@@ -38,7 +38,7 @@ TEMPORARY_SECONDS = 600  # how long a file that was sent and not taken stays
 def build_page(services: Services) -> gr.Blocks:
     """The Blocks of the page, wired and with its queue, not yet launched."""
     settings = services.settings
-    with gr.Blocks(
+    with Page(
         title=settings.title, analytics_enabled=False, delete_cache=(60, TEMPORARY_SECONDS), fill_width=True
     ) as page:
         heading = gr.HTML(elem_id="heading")

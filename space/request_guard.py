@@ -1,11 +1,32 @@
-"""Keeps requests that are far too large, or nested far too deep, from what reads them."""
+"""What programs send that makes no sense: kept from what reads it, answered in one line, and one line in the log."""
 
+import logging
+
+import gradio as gr
+from gradio.route_utils import FnIndexInferError
 from starlette.responses import PlainTextResponse
+
+from dmae.modeling import one_line
 
 from .upload_guard import UPLOAD_ROUTE
 
 LARGEST = 4_000_000  # bytes of a request that is no upload; a query has a thousand characters
 MOST_BRACKETS = 500  # so that no JSON is nested as deep as Python's parser can go
+
+
+log = logging.getLogger(__name__)
+
+
+class Page(gr.Blocks):
+    """Blocks that take values of the wrong kind or number for the caller's mistake, not the server's."""
+
+    async def preprocess_data(self, block_fn, inputs, *args, **kwargs):
+        try:
+            return await super().preprocess_data(block_fn, inputs, *args, **kwargs)
+        except Exception as error:  # of any kind: whatever a component trips over
+            log.warning("%s was called with values that it does not take: %s", block_fn.name, one_line(error, 200))
+            told = str(error) if isinstance(error, gr.Error) else "These are not the values that are asked for here."
+            raise gr.Error(told, print_exception=False) from None
 
 
 class RequestGuard:
@@ -21,6 +42,8 @@ class RequestGuard:
         messages, size, brackets = [], 0, 0
         while not messages or messages[-1].get("more_body"):
             messages.append(await receive())
+            if messages[-1]["type"] == "http.disconnect":
+                return None  # nobody waits for an answer any more
             part = messages[-1].get("body", b"")
             size, brackets = size + len(part), brackets + part.count(b"[") + part.count(b"{")
             if size > LARGEST or brackets > MOST_BRACKETS:
@@ -31,4 +54,7 @@ class RequestGuard:
         async def replay():
             return next(waiting, None) or await receive()
 
-        return await self._app(scope, replay, send)
+        try:
+            return await self._app(scope, replay, send)
+        except FnIndexInferError:
+            return await PlainTextResponse("There is no such endpoint.", 404)(scope, receive, send)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import socket
 
 import httpx
 import numpy as np
@@ -121,12 +122,41 @@ def test_nonsense_is_answered_in_one_sentence(client):
         ("dog", 5, "1; DROP TABLE videos", 0),
         ("dog", 5, -1, 0),
         ({"$ne": 1}, None, None, None),
+        (),
+        ("a", "b", [], {}),
+        ({"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}, 5, 0, 0),
     ):
         answer = call(client, "search", *data)
         assert "Traceback" not in answer and "/work" not in answer and "site-packages" not in answer, data
     for video_id, scope in (("' OR 1=1 --", "index"), (KNOWN, "../index"), (KNOWN, "0" * 32)):
         answer = call(client, "explain", "dog", video_id, scope)
         assert "no longer here" in answer
+
+
+def test_a_mistake_of_the_caller_is_one_line_in_the_log(client, caplog, capfd):
+    assert client.post("gradio_api/call/nothing", json={"data": []}).status_code == 404
+    for data in ((), ("a", "b", 0, 0), ({"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}, 5, 0, 0)):
+        caplog.clear()
+        answer = call(client, "search", *data)
+        assert "not the values that are asked for" in answer
+        (told,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+        assert "\n" not in told and len(told) < 300
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_client_that_leaves_is_no_error(space):
+    host, port = space.url.removeprefix("http://").rstrip("/").split(":")
+    head = f"POST /gradio_api/call/search HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: application/json\r\n"
+    for sent in (
+        head + 'Content-Length: 100\r\n\r\n{"data',
+        head[:40],
+        "GET /media/index/x/video HTTP/1.1\r\n\r\n",
+        "\x16\x03",
+    ):
+        with socket.create_connection((host, int(port))) as connection:
+            connection.sendall(sent.encode("latin-1"))
+    with httpx.Client(base_url=space.url, timeout=60) as client:
+        assert "event: complete" in call(client, "search", "a dog", 1, 0, 0)
 
 
 def test_the_pages_own_handlers_are_not_listed_and_tell_a_program_nothing_else(client, space):
