@@ -18,12 +18,14 @@ VIDEO_BATCH = 16
 def inference(model: torch.nn.Module) -> Iterator[None]:
     """No gradients and no dropout; the model is given back in the mode in which it came."""
     training = model.training
-    model.eval()
+    if training:  # else it is left alone: to walk through its modules takes as long as some batches
+        model.eval()
     try:
         with torch.no_grad():
             yield
     finally:
-        model.train(training)
+        if training:
+            model.train()
 
 
 def encode_texts(

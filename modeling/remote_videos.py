@@ -45,12 +45,20 @@ class RemoteVideo:
     """
 
     url: str
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)  # which may hold a password
     size: int | None = None
 
     @property
     def name(self) -> str:
         return self.url
+
+    def listed(self) -> "Listed":
+        """What its store says of it now.
+
+        Raises:
+            RemoteVideoError: it is not there, or may not be listed.
+        """
+        return next(list_remote(self.url, self.options, lambda path: False), Listed(self.url, self.size, None))
 
     def open(self) -> BinaryIO:
         """The file, to read anywhere in it.

@@ -1,31 +1,31 @@
 """Encoding a corpus into an index: worker processes decode while the model encodes; a commit every so many videos."""
 
-import io
 import time
 import warnings
-import zlib
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NamedTuple
+from datetime import timedelta
 
-import numpy as np
 import torch
-from PIL import Image
+from torch import distributed
 from tqdm.auto import tqdm
 
-from dmae.modeling.encoding import encode_videos
 from dmae.modeling.errors import VideoDecodeError
 from dmae.modeling.frame_loader import FrameLoader
-from dmae.modeling.video_reading import VideoFrames
 
-from ..storage.rows import VideoFile, make_rows
+from ..storage.rows import make_rows
+from ..storage.sharding import share_of
 from ..storage.table import VideoTable
+from .batch_encoding import BatchEncoder, DecodedVideo, EncodedVideo, Preparation
 from .corpus import CorpusFile, Plan, make_plan
 from .failures import FailureLog
 from .report import AddOptions, AddReport
 
-THUMBNAIL_SIZE = (320, 320)
+LONGEST_WAIT = timedelta(days=7)  # of a launch's first process for its last
+READ_AHEAD = (
+    8  # decoded videos that a worker may have ready: as cropped bytes they are 1.8 MB each at 12 frames of 224
+)
 
 
 def add_videos(table: VideoTable, model, processor, videos, *, vector_index_above: int, **options) -> AddReport:
@@ -43,10 +43,20 @@ def add_videos(table: VideoTable, model, processor, videos, *, vector_index_abov
     started = time.monotonic()
     work = plan_work(table, videos, chosen)
     encode_files(table, model, processor, work, chosen)
+    _wait_for_all(chosen.world_size)
     if chosen.rank == 0:
         finish(table, work, prune=chosen.prune, vector_index_above=vector_index_above)
     work.report.seconds = time.monotonic() - started
     return work.report
+
+
+def _wait_for_all(world_size: int) -> None:
+    """Until every process of a launch is here; processes that know nothing of each other do not wait."""
+    together = (
+        distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() == world_size
+    )
+    if world_size > 1 and together:
+        distributed.barrier(distributed.new_group(backend="gloo", timeout=LONGEST_WAIT))
 
 
 @dataclass
@@ -90,7 +100,7 @@ def _share(plan: Plan, failures: FailureLog, report: AddReport, options: AddOpti
     for file in sorted([*plan.new, *plan.changed], key=lambda file: file.id):
         # By the id, not by the place in the list: a process that starts late finds some files done already, and a
         # share of the rest would leave videos to nobody.
-        if zlib.crc32(file.id.encode()) % options.world_size != options.rank:
+        if share_of(file.id, options.world_size) != options.rank:
             continue
         error = None if options.retry_failed else failures.error_of(file)
         if error is not None:
@@ -104,98 +114,47 @@ def _share(plan: Plan, failures: FailureLog, report: AddReport, options: AddOpti
 def encode_files(table: VideoTable, model, processor, work: Work, options: AddOptions) -> None:
     """Encodes files batch by batch; commits what is whole, also when interrupted."""
     pending = PendingRows(table, options)
+    encoder = BatchEncoder(model, processor, options.batch_size * processor.video_processor.num_frames)
     report, changed = work.report, {file.id for file in work.plan.changed}
     bar = tqdm(total=len(work.todo), unit="video", disable=not options.progress, desc="Indexing")
     bad: list[tuple[CorpusFile, VideoDecodeError]] = []
     try:
-        for batch in _batches(_load(processor, work.todo, bad, bar, options), options.batch_size):
-            for row in _encode_batch(model, processor, batch):
-                pending.add(row)
-                report.updated += row.file.id in changed
-                report.added += row.file.id not in changed
-            bar.update(len(batch))
+        for videos in encoder(_load(processor, work.todo, bad, bar, options)):
+            for video in videos:
+                pending.add(video)
+                report.updated += video.file.id in changed
+                report.added += video.file.id not in changed
+            bar.update(len(videos))
             pending.commit_if_due()
     finally:
         bar.close()
-        pending.commit()
+        pending.close()
         work.failures.record([(file, error.reason) for file, error in bad if not error.passing])
         report.failed += [(file.path, error.reason) for file, error in bad]
 
 
-def _load(processor, todo, bad, bar, options: AddOptions) -> Iterator[tuple[CorpusFile, VideoFrames]]:
+def _load(processor, todo, bad, bar, options: AddOptions) -> Iterator[tuple[CorpusFile, DecodedVideo]]:
     """Decoded files in order; a bad one is noted and left out."""
-    for item in FrameLoader([file.video for file in todo], processor.video_processor, workers=options.workers):
+    prepare = Preparation(todo, processor.video_processor)
+    reading = {"workers": options.workers, "prefetch": READ_AHEAD, "prepare": prepare}
+    for item in FrameLoader([file.video for file in todo], processor.video_processor, **reading):
         if item.error is None:
-            yield todo[item.index], item.frames
+            yield todo[item.index], item.prepared
         else:
             bad.append((todo[item.index], item.error))
             bar.update(1)
 
 
-def _batches(items: Iterable, size: int) -> Iterator[list]:
-    batch = []
-    for item in items:
-        batch.append(item)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
-
-
-class EncodedVideo(NamedTuple):
-    """One video on its way into the table: `(F, D)` embeddings, `(F,)` weights and seconds, and its file."""
-
-    file: CorpusFile
-    frame_embeds: torch.Tensor
-    frame_weights: torch.Tensor
-    frame_times: torch.Tensor
-    details: VideoFile
-
-
-def _encode_batch(model, processor, batch: list[tuple[CorpusFile, VideoFrames]]) -> Iterator[EncodedVideo]:
-    features = encode_videos(model, processor, [frames for _, frames in batch], batch_size=len(batch))
-    with ThreadPoolExecutor(2) as pool:
-        details = list(pool.map(lambda pair: _describe(*pair), batch))
-    for row, (file, frames) in enumerate(batch):
-        times = torch.zeros(features.frame_mask.shape[1])
-        times[: len(frames.timestamps)] = torch.from_numpy(frames.timestamps)
-        yield EncodedVideo(file, features.frame_embeds[row], features.frame_mask[row], times, details[row])
-
-
-def _describe(file: CorpusFile, frames) -> VideoFile:
-    """What the index keeps of the file. Without a hash (it changed while being read) the next run encodes it again."""
-    try:
-        content_hash = file.digest()
-        same = file.is_unchanged()
-    except OSError:  # gone since it was decoded
-        same = False
-    return VideoFile(
-        path=file.path,
-        content_hash=content_hash if same else None,
-        file_size=file.size if same else None,
-        modified=file.modified if same else None,
-        duration=float(frames.duration),
-        thumbnail=_thumbnail(frames.frames[len(frames.frames) // 2]),
-    )
-
-
-def _thumbnail(frame: np.ndarray) -> bytes:
-    image = Image.fromarray(np.asarray(frame))
-    image.thumbnail(THUMBNAIL_SIZE)
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=80)
-    return buffer.getvalue()
-
-
 class PendingRows:
-    """Encoded videos on their way to the next commit."""
+    """Encoded videos on their way to the next commit, which is made beside the encoding of what follows."""
 
     def __init__(self, table: VideoTable, options: AddOptions):
         self._table = table
         self._options = options
         self._videos: list[EncodedVideo] = []
         self._since = time.monotonic()
+        self._writer = ThreadPoolExecutor(1)
+        self._written: Future | None = None
 
     def add(self, video: EncodedVideo) -> None:
         self._videos.append(video)
@@ -203,12 +162,31 @@ class PendingRows:
     def commit_if_due(self) -> None:
         waited = time.monotonic() - self._since
         if len(self._videos) >= self._options.commit_every or waited >= self._options.commit_seconds:
-            self.commit()
+            self._commit()
 
-    def commit(self) -> None:
+    def flush(self) -> None:
+        """Waits until all is in the table."""
+        self._commit()
+        self._wait()
+
+    def close(self) -> None:
+        try:
+            self.flush()
+        finally:
+            self._writer.shutdown()
+
+    def _commit(self) -> None:
+        self._wait()  # one at a time: more would pile up where writing is what is slow
         videos, self._videos, self._since = self._videos, [], time.monotonic()
-        if not videos:
-            return
+        if videos:
+            self._written = self._writer.submit(self._write, videos)
+
+    def _wait(self) -> None:
+        written, self._written = self._written, None
+        if written is not None:
+            written.result()
+
+    def _write(self, videos: list[EncodedVideo]) -> None:
         longest = max(len(video.frame_weights) for video in videos)
         rows = make_rows(
             self._table.settings,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dmae.modeling.remote_videos import RowVideo, short_digest
+from dmae.modeling.remote_videos import RemoteVideo, RemoteVideoError, RowVideo, short_digest
 
 from ..corpora import VideoSample
 
@@ -45,6 +45,13 @@ def state_of(sample: VideoSample) -> VideoState:
     video = sample.video
     if isinstance(video, RowVideo):
         return VideoState("", -1, short_digest(video.version), sample.start, sample.end)
+    if isinstance(video, RemoteVideo):
+        try:
+            listed = video.listed()
+        except RemoteVideoError:
+            return VideoState(video.url, -1, -1, sample.start, sample.end)
+        version = short_digest(listed.version) if listed.version else -1
+        return VideoState(video.url, -1 if listed.size is None else listed.size, version, sample.start, sample.end)
     if isinstance(video, Mapping) and video.get("bytes") is not None:
         return VideoState("", len(video["bytes"]), -1, sample.start, sample.end)
     path = video.get("path") if isinstance(video, Mapping) else video

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from dmae.modeling.media_files import VIDEO_SUFFIXES
+from dmae.modeling.remote_videos import RemoteVideo, is_url
 
 from .file_names import DiskNames
 from .samples import CorpusError, VideoSample, merge_rows, sample_from_row
@@ -26,7 +27,8 @@ def load_folder(folder: Path, split: str, *, videos: Path | None = None, missing
 
     The table lies in a folder named after the split, or directly in `folder`. A table directly in `folder` whose
     names begin with the splits' folders ("train/1.mp4") is divided by them; otherwise it is one split, whatever it
-    is called. Names in the table are relative to `videos`, by default the table's own folder.
+    is called. Names in the table are relative to `videos`, by default the table's own folder; URLs (`s3://…`, `hf://…`)
+    stand for themselves, and are read where they are.
     """
     table, root, prefixes = _find_table(folder, split)
     root = videos or root
@@ -36,6 +38,9 @@ def load_folder(folder: Path, split: str, *, videos: Path | None = None, missing
         sample = sample_from_row(row, where)
         if sample is None:
             continue  # _warn_uncaptioned tells of its file
+        if is_url(sample.video):
+            samples.append(replace(sample, video=RemoteVideo(sample.video)))
+            continue
         name = inside(sample.video, where)
         if prefixes and name.parts[0] not in prefixes:
             continue
@@ -52,7 +57,7 @@ def without_missing(samples: list[VideoSample], table: str, root: Path, missing:
     `"keep"` keeps them all, for their captions."""
     if missing == "keep":
         return samples
-    absent = [sample for sample in samples if not Path(sample.video).is_file()]
+    absent = [sample for sample in samples if isinstance(sample.video, str) and not Path(sample.video).is_file()]
     if absent:
         names = ", ".join(Path(sample.video).name for sample in absent[:3]) + (", …" if len(absent) > 3 else "")
         text = f"{table}: captions without a video: {len(absent)} of {len(samples)} videos are not in {root} ({names})"
@@ -114,7 +119,7 @@ def _refuse_twice(seen: dict[str, int], sample: VideoSample, row: dict, number: 
 
 
 def _warn_uncaptioned(root: Path, samples: list[VideoSample], table: Path) -> None:
-    captioned = {Path(sample.video) for sample in samples}
+    captioned = {Path(sample.video) for sample in samples if isinstance(sample.video, str)}
     folders = {path.parent for path in captioned}
     extra = [
         path.name

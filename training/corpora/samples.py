@@ -7,6 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from dmae.modeling.errors import DmaeError
+from dmae.modeling.remote_videos import RemoteVideo
+from dmae.modeling.video_source import source_name
 
 logger = logging.getLogger(__name__)
 VIDEO_COLUMNS = ("video", "file_name")
@@ -36,14 +38,14 @@ class VideoSample:
     """One video and everything that is said about it.
 
     video_id: unique within its corpus.
-    video: a path, or a mapping with "path" and "bytes" as `datasets.Video(decode=False)` gives it.
+    video: a path, what is at a URL, or a mapping with "path" and "bytes" as `datasets.Video(decode=False)` gives it.
     captions: at least one; all of them are right for the video.
     start, end: the part of the file that the captions speak of, in seconds; None for all of it.
     hard_negatives: wrong captions to measure fine-grained semantics with; often none.
     """
 
     video_id: str
-    video: str | dict
+    video: str | dict | RemoteVideo
     captions: tuple[str, ...]
     start: float | None = None
     end: float | None = None
@@ -121,7 +123,7 @@ def merge_rows(samples: Iterable[VideoSample]) -> list[VideoSample]:
 
 
 def _name(sample: VideoSample) -> str:
-    path = sample.video.get("path") if isinstance(sample.video, Mapping) else sample.video
+    path = sample.video.get("path") if isinstance(sample.video, Mapping) else source_name(sample.video)
     part = "" if sample.start is None and sample.end is None else f" [{sample.start}, {sample.end}] s"
     return f"{path or 'bytes without a name'}{part}"
 

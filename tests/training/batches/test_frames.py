@@ -10,6 +10,8 @@ import pyarrow as pa
 import pytest
 import torch
 from datasets import Dataset, Video
+from hub_server import HubServer
+from huggingface_hub import HfApi
 from torch.utils.data import DataLoader
 from video_files import middles, numbered, read_numbers, write_video
 
@@ -20,7 +22,7 @@ from dmae.training.batches import frames as frame_cache
 from dmae.training.batches.frames import CachedFrames, CacheSettings, write_frame_cache
 from dmae.training.batches.loading import make_frames
 from dmae.training.config import ConfigError, TrainConfig
-from dmae.training.corpora import CorpusError, VideoSample
+from dmae.training.corpora import CorpusError, VideoSample, load_samples
 
 SETTINGS = CacheSettings(num_frames=4, candidates=3, size=32)
 COUNTS = [24, 36, 48]
@@ -244,3 +246,31 @@ def test_command(samples, tmp_path, capsys):
     capsys.readouterr()
     assert main(["frames", source, cache, "--num-frames", "0"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_table_may_name_urls(samples, tmp_path, monkeypatch):
+    with HubServer() as hub:
+        hub.add_token("hf_owner", "owner")
+        hub.redirect(monkeypatch, tmp_path / "home", token="hf_owner")
+        api = HfApi()
+        api.create_repo("owner/clips", repo_type="dataset")
+        for n, sample in enumerate(samples[:2]):
+            api.upload_file(
+                path_or_fileobj=sample.video, path_in_repo=f"{n}.mp4", repo_id="owner/clips", repo_type="dataset"
+            )
+        urls = [f"hf://datasets/owner/clips/{name}" for name in ("0.mp4", "1.mp4", "gone.mp4")]
+        rows = [{"video": url, "captions": ["numbers"]} for url in urls]
+        (tmp_path / "captions.jsonl").write_text("\n".join(map(json.dumps, rows)))
+        remote = load_samples(str(tmp_path), "train")
+        for workers in (1, 0):
+            report = write_frame_cache(remote, tmp_path / "cache", SETTINGS, workers=workers, progress=False)
+            assert (report.added, report.present) == ((2, 0) if workers else (0, 2))
+            assert list(report.failed) == urls[2:] and "no such file" in report.failed[urls[2]]
+        write_frame_cache(samples[:2], tmp_path / "local", SETTINGS, workers=0, progress=False)
+        cached, local = CachedFrames(tmp_path / "cache", remote[:2]), CachedFrames(tmp_path / "local", samples[:2])
+        assert all(torch.equal(cached[n][0], local[n][0]) for n in range(2))
+        api.upload_file(
+            path_or_fileobj=samples[2].video, path_in_repo="0.mp4", repo_id="owner/clips", repo_type="dataset"
+        )
+        report = write_frame_cache(remote[:2], tmp_path / "cache", SETTINGS, workers=0, progress=False)
+        assert (report.added, report.present) == (1, 1)
