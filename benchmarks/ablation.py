@@ -109,7 +109,7 @@ def run_table(options: argparse.Namespace) -> dict[str, list[dict]]:
     prepare(root, options)
     jobs = [(row, seed) for seed in options.seeds for row in options.rows]
     with ThreadPoolExecutor(options.processes) as pool:
-        found = list(pool.map(lambda job: run_row(root, *job, options), jobs))
+        found = list(pool.map(lambda job: run_row(root, job[0], job[1], options), jobs))
     table = {row: [] for row in options.rows}
     for (row, _), metrics in zip(jobs, found):
         table[row].append(metrics)
@@ -159,7 +159,10 @@ def masked(folder: str) -> None:
         seen[token] += bool(is_real)
         hidden[token] += is_hidden
     shares = {token: hidden[token] / count for token, count in seen.items() if count >= 20}
-    print("words masked:", ", ".join(f"{t} {shares[t]:.0%}" for t in sorted(shares, key=shares.get, reverse=True)))
+    print(
+        "words masked:",
+        ", ".join(f"{t} {shares[t]:.0%}" for t in sorted(shares, key=lambda t: shares[t], reverse=True)),
+    )
     whole, part = (
         _pooled_similarity(text.sentence_embeds, video.frame_embeds * kept[:, :, None])
         for kept in (torch.ones_like(frames), ~frames)

@@ -190,6 +190,7 @@ def main() -> None:
             repeats = args.repeats if FILMS[name][0] <= 60 else max(args.repeats // 5, 1)
             columns.append(time_readers(str(path), readers, repeats, CLOCKS[args.clock]))
             table.add_column(name, justify="right")
+    clips: list[str] = []
     if args.clips:
         clips = sorted(str(path) for path in args.clips.iterdir() if path.suffix in (".mp4", ".mkv", ".webm"))
         times = [time_readers(path, readers, args.repeats, CLOCKS[args.clock]) for path in clips]

@@ -107,7 +107,7 @@ def fill(index: VideoIndex, corpus: StructuredEmbeddings, queries) -> tuple[floa
     for frames in corpus.blocks():
         ids = [f"v{start + i}" for i in range(len(frames))]
         build += timed(lambda ids=ids, frames=frames: index.add_embeddings(ids, frames))
-        scores = dmae_similarity(*queries, frames, torch.ones(frames.shape[:2]))
+        scores = dmae_similarity(queries[0], queries[1], queries[2], frames, torch.ones(frames.shape[:2]))
         merged = torch.cat([best, scores], dim=1).topk(K)
         positions = torch.cat([where, torch.arange(start, start + len(frames)).expand(len(scores), -1)], dim=1)
         best, where = merged.values, positions.gather(1, merged.indices)

@@ -96,8 +96,10 @@ def partial_order_table(args: argparse.Namespace) -> None:
         sentence, words, _, frames, _ = features(batch, batch, args.words, args.frames, args.dim)
 
         def step(rows=slice(None), columns=slice(None), case=(sentence, words, frames)):
-            inputs = case[0][rows], case[1][rows], case[2][columns]
-            partial_order_loss(*(t.clone().requires_grad_() for t in inputs), *heads).backward()
+            sentence, words, frames = (
+                t.clone().requires_grad_() for t in (case[0][rows], case[1][rows], case[2][columns])
+            )
+            partial_order_loss(sentence, words, frames, heads[0], heads[1]).backward()
 
         def every_pair(batch=batch, step=step):
             """The O(B²) form: a diagonal of pairs at a time, so that each of the B² pairs is scored once."""

@@ -14,6 +14,7 @@ import resource
 import subprocess
 import sys
 import time
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -53,7 +54,8 @@ def random_like(features: tuple, rows: int) -> tuple:
     """Features of as many rows, unit norm, weights 1; they take a gradient."""
     embeds = [torch.randn(rows, *part.shape[1:], device=part.device) for part in features[:-1]]
     unit = [torch.nn.functional.normalize(part, dim=-1).requires_grad_() for part in embeds]
-    return type(features)(*unit, torch.ones(rows, *features[-1].shape[1:], device=features[-1].device))
+    make: Any = type(features)
+    return make(*unit, torch.ones(rows, *features[-1].shape[1:], device=features[-1].device))
 
 
 def seconds(function, repeats: int, device) -> float:

@@ -4,7 +4,7 @@ import copy
 import math
 import os
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import nn
@@ -206,6 +206,10 @@ class DmaeModel(DmaePreTrainedModel):
             remedy = remedies.get(found, "give a CLIP checkpoint")
             raise ModelError(f"{pretrained_model_name_or_path} is a {found!r} checkpoint, not CLIP: {remedy}")
         return cls.from_dual_encoder(pretrained_model_name_or_path, **kwargs)
+
+    if TYPE_CHECKING:  # transformers' decorators hide the types of it
+
+        def to(self, *args: Any, **kwargs: Any) -> "DmaeModel": ...
 
     def get_input_embeddings(self) -> nn.Module:
         return self.text_model.get_input_embeddings()

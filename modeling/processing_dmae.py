@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterable
 from itertools import islice
+from typing import Any
 
 from transformers import AutoTokenizer, BatchFeature
 from transformers.processing_utils import ProcessorMixin
@@ -96,7 +97,16 @@ class DmaeProcessor(ProcessorMixin):
             lower_case=encoder.lower_case,
         )
 
-    def __call__(self, text=None, videos=None, *, return_tensors=None, padding=True, max_length=None, **videos_kwargs):
+    def __call__(
+        self,
+        text: str | list[str] | None = None,
+        videos: Any = None,
+        *,
+        return_tensors: str | None = None,
+        padding: bool | str = True,
+        max_length: int | None = None,
+        **videos_kwargs,
+    ) -> BatchFeature:
         """Model inputs of texts, of videos, or of both.
 
         Args:

@@ -1,6 +1,7 @@
 """`VideoIndex`: the one object a user of the search holds."""
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from dmae.modeling.features import TextFeatures
 
@@ -21,6 +22,9 @@ from .statistics import statistics
 from .storage.rows import VideoFile, make_rows
 from .storage.schema import Encoder, IndexSettings
 from .storage.table import VideoTable
+
+if TYPE_CHECKING:
+    from dmae.modeling import DmaeModel, DmaeProcessor
 
 DEFAULT_SEGMENT_FRAMES = 12
 
@@ -339,7 +343,7 @@ class VideoIndex:
         """Shares the index as a dataset repository; see `sharing.push` for options."""
         return sharing.push(self.table, repo_id, **options)
 
-    def _encoders(self) -> tuple:
+    def _encoders(self) -> "tuple[DmaeModel, DmaeProcessor]":
         """The model and the processor."""
         if self.model is None or self.processor is None:
             raise VideoIndexError(f"the index at {self.uri} was opened without a model: open it with one")

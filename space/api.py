@@ -62,7 +62,7 @@ class Endpoints:
         library = self._services.library
         shelf = self._services.shelves.of(request.session_hash)
         with _PlainErrors():
-            results = library.search(library.ask(query), k, shelf=shelf, where=Where((shortest, longest)))
+            results = library.search(library.ask(query), int(k), shelf=shelf, where=Where((shortest, longest)))
         return [result.to_dict() | {"scope": result.scope} for result in results]
 
     def explain(self, query: str, video_id: str, scope: str, request: gr.Request) -> dict:

@@ -7,6 +7,7 @@ import queue
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -77,8 +78,8 @@ class _Worker:
 
     def __init__(self, context):
         self._context = context
-        self._process = None
-        self._pipe = None
+        self._process: Any = None
+        self._pipe: Any = None
 
     def run(self, job: tuple, timeout: float):
         if self._process is None or not self._process.is_alive():

@@ -91,7 +91,7 @@ def run_step(command: list[str], tell: Callable[[str], None]) -> None:
     )
     last = ""
     try:
-        for line in process.stdout:  # text mode: the carriage returns of progress bars end lines too
+        for line in process.stdout or ():  # text mode: the carriage returns of progress bars end lines too
             last = line.strip() or last
             tell(last)
     except BaseException:

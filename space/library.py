@@ -122,14 +122,14 @@ class Library:
     def search(self, query: Query, k: int, *, shelf=None, where: Where = EVERYWHERE) -> list[Result]:
         """The k best videos of the index and the shelf together, best first."""
         k, seconds = _check_count(k), duration_filter(*where.seconds)
-        own = shelf is not None and where.in_mine
-        if not (where.in_index or own or shelf is None):
+        own = shelf if where.in_mine else None
+        if not (where.in_index or own is not None or shelf is None):
             raise UserError("search_nowhere")
         results = []
         if where.in_index or shelf is None:
             results += [Result(hit) for hit in self.index.search(query.encoded, k, where=seconds)]
-        if own:
-            results += [Result(hit, shelf.secret) for hit in shelf.index.search(query.encoded, k, where=seconds)]
+        if own is not None:
+            results += [Result(hit, own.secret) for hit in own.index.search(query.encoded, k, where=seconds)]
         return sorted(results, key=lambda result: -result.hit.score)[:k]
 
     def explain(self, query: Query, scope: str, video_id: str, shelf=None) -> tuple[Result, Explanation]:

@@ -36,7 +36,9 @@ class Media:
         self._shelves = shelves
         self._decoder = decoder
         self._root = root.resolve() if root else None
-        self._blobs = self._root.parent.parent / "blobs" if root and root.parent.name == "snapshots" else None
+        self._blobs = (
+            self._root.parent.parent / "blobs" if self._root and root and root.parent.name == "snapshots" else None
+        )
         self._pictures = PictureCache(PICTURE_CACHE)
 
     def routes(self) -> list[Route]:
@@ -48,7 +50,7 @@ class Media:
     def video(self, request: Request) -> Response:
         """The file itself, in ranges where the player asks for them."""
         row = self._row(request, ["path"])
-        path = row and self._playable(row["path"], request.path_params["scope"])
+        path = self._playable(row["path"], request.path_params["scope"]) if row else None
         if path is None:
             return _missing()
         kind = TYPES.get(path.suffix.lower()) or mimetypes.guess_type(path.name)[0] or "video/mp4"

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import gradio as gr
+from gradio import themes  # pyright: ignore[reportPrivateImportUsage]
 from gradio.utils import get_upload_folder
 from starlette.middleware import Middleware
 
@@ -19,7 +20,7 @@ from .texts import label, texts_for, translations
 from .upload_guard import UploadGuard
 
 HERE = Path(__file__).parent
-THEME = gr.themes.Default(
+THEME = themes.Default(
     primary_hue="blue",
     neutral_hue="slate",
     font=["ui-sans-serif", "system-ui", "sans-serif"],

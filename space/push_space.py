@@ -31,7 +31,7 @@ def push_space(repo_id: str, *, model: str = "", index: str = "", private: bool 
         InputError: ids that are none, or only one of the two. DmaeError: the Hub refused.
     """
     from huggingface_hub import CommitOperationAdd, HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HTTPError
+    from huggingface_hub.errors import HfHubHTTPError, HTTPError  # pyright: ignore[reportPrivateImportUsage]
 
     from dmae.modeling import DmaeError, InputError, one_line
 
@@ -60,14 +60,19 @@ def space_files(model: str = "", index: str = "") -> dict[str, bytes]:
     files = {name: (here / name).read_bytes() for name in AT_THE_ROOT}
     files["README.md"] = _name_repositories(files["README.md"].decode(), model, index).encode()
     files["defaults.env"] = f"DMAE_MODEL={model}\nDMAE_INDEX={index}\n".encode()
-    for root in find_spec("dmae").submodule_search_locations:
+    for root in _folders("dmae"):
         files |= {f"dmae/{path.name}": path.read_bytes() for path in sorted(Path(root).glob("*.py"))}
     for package in PACKAGES:
-        for root in find_spec(f"dmae.{package}").submodule_search_locations:
+        for root in _folders(f"dmae.{package}"):
             for path in sorted(Path(root).rglob("*")):
                 if path.suffix in CARRIED and path.is_file() and "__pycache__" not in path.parts:
                     files[f"dmae/{package}/{path.relative_to(root).as_posix()}"] = path.read_bytes()
     return files
+
+
+def _folders(package: str) -> list[str]:
+    spec = find_spec(package)
+    return list((spec and spec.submodule_search_locations) or ())
 
 
 def _name_repositories(readme: str, model: str, index: str) -> str:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from typing import Any
 
 from dmae.modeling import InputError
 
@@ -48,7 +49,7 @@ class Settings:
         Raises:
             InputError: naming a variable whose value makes no sense.
         """
-        values = {"public": "SPACE_ID" in environment}  # set on every Hub Space
+        values: dict[str, Any] = {"public": "SPACE_ID" in environment}  # set on every Hub Space
         for item in fields(cls):
             name = variable(item.name)
             if environment.get(name, "").strip():

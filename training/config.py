@@ -252,7 +252,8 @@ def config_from_dict(values: dict) -> TrainConfig:
     """As `load_config`, from a mapping."""
     hints = get_type_hints(TrainConfig)
     check_names(values, hints)
-    return TrainConfig(**{name: converted(name, value, hints[name]) for name, value in values.items()})
+    given: dict[str, Any] = {name: converted(name, value, hints[name]) for name, value in values.items()}
+    return TrainConfig(**given)
 
 
 def check_names(values: dict, known: Iterable[str], prefix: str = "") -> None:
@@ -306,7 +307,7 @@ def _assign(values: dict, key: str, value) -> None:
     values[last] = value
 
 
-def converted(key: str, value, hint):
+def converted(key: str, value: Any, hint: Any) -> Any:
     """`value` as the type `hint`. Numbers may be texts: YAML 1.1 reads 1e-7 (without a point) as one."""
     if value is None and type(None) in get_args(hint):
         return None
@@ -320,10 +321,10 @@ def converted(key: str, value, hint):
             raise ConfigError(f"{key}={value!r}: it must be one of {', '.join(get_args(wanted))}")
         return value
     wanted = get_origin(wanted) or wanted
-    if wanted is float and not isinstance(value, bool):
+    if wanted is float and isinstance(value, int | float | str) and not isinstance(value, bool):
         try:
             return float(value)
-        except (TypeError, ValueError):
+        except ValueError:
             pass
     if wanted is str and isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)

@@ -53,8 +53,8 @@ def cached_backward(
         _set_random_state(state)
         again = model(**prepare(piece), return_logits=False)
         features = (*again.text_features, *again.video_features)
-        pairs = [(feature, gradient) for feature, gradient in zip(features, wanted) if feature.requires_grad]
-        torch.autograd.backward(*map(list, zip(*pairs)))
+        gradients_of = {feature: gradient for feature, gradient in zip(features, wanted) if feature.requires_grad}
+        torch.autograd.backward(list(gradients_of), list(gradients_of.values()))
     _set_random_state(after)
     return type(output)(**{name: value.detach() for name, value in output.items()})
 

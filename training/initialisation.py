@@ -17,7 +17,7 @@ def load_model(config: TrainConfig) -> tuple[DmaeModel, DmaeProcessor]:
     """The model, ready to be trained in float32, and its processor, set to the configuration's frames and words.
 
     Raises:
-        OSError: there is no such checkpoint. ValueError: it is of another kind, or an option does not fit it.
+        OSError: there is no such checkpoint. ModelError: it is of another kind. InputError: an option does not fit it.
     """
     options = checked_options("model_options", config.model_options)
     if config.attn_implementation:

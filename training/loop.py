@@ -10,6 +10,7 @@ from contextlib import nullcontext
 from datetime import timedelta
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
@@ -19,7 +20,7 @@ from dmae.modeling import DmaeError, DmaeModel, load_pretrained
 from dmae.modeling.normalization import Normalizer
 
 from .batches.collation import PairBatch, to_device
-from .batches.loading import make_batches
+from .batches.loading import CorpusBatches, make_batches
 from .checkpoints import CheckpointStore, Position, flush_folder, publish_files
 from .config import ConfigError, TrainConfig, save_config
 from .corpora import load_samples
@@ -54,7 +55,7 @@ def train(config: TrainConfig) -> dict:
         With `test_split` also "test_metrics", of the model that was kept; with `push_to_hub` also "url".
 
     Raises:
-        ValueError / OSError: a configuration, corpus or checkpoint that cannot be used; one line each.
+        DmaeError / OSError: a configuration, corpus or checkpoint that cannot be used; one line each.
         TrainingError: the loss is no longer a number. PublishingError: the Hub refuses; asked before the first
             step, and what was trained is kept. KeyboardInterrupt: stopped by a signal, after saving.
     """
@@ -63,14 +64,14 @@ def train(config: TrainConfig) -> dict:
     accelerator = Accelerator(
         mixed_precision=config.mixed_precision,
         cpu=config.cpu,
-        log_with=config.trackers or None,
+        log_with=list(config.trackers) or None,
         project_dir=config.output_dir,
         step_scheduler_with_optimizer=False,
         # For as long the others wait for the process whose share of a corpus takes longest to decode.
         kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(hours=2))],
     )
     CheckpointStore(accelerator, config).find(config.resume)  # refused before anything is loaded or decoded
-    if config.push_to_hub and accelerator.is_main_process:
+    if config.push_to_hub and config.hub_model_id and accelerator.is_main_process:
         prepare_repo(config.hub_model_id, private=config.hub_private)
     set_seed(config.seed, deterministic=config.deterministic)
     model, processor = load_model(config)
@@ -78,14 +79,20 @@ def train(config: TrainConfig) -> dict:
         check_for_fsdp(config, model, accelerator.num_processes)
     samples = {name: load_eval_samples(config, getattr(config, name)) for name in ("eval_split", "test_split")}
     batches = make_batches(config, processor, accelerator)
-    if accelerator.is_main_process and not config.streaming:
+    if accelerator.is_main_process and isinstance(batches, CorpusBatches):
         for name, theirs in samples.items():
             warn_of_shared_videos(batches.samples, theirs or [], f"{name}={getattr(config, name)}")
     set_seed(config.seed, device_specific=True)
     result = Trainer(config, accelerator, model, processor, batches, *samples.values()).run()
     if accelerator.is_main_process:
-        numbers = (result[name] for name in ("metrics", "step", "seconds"))
-        run = TrainingRun(config, *numbers, accelerator.num_processes, result.get("test_metrics"))
+        run = TrainingRun(
+            config,
+            metrics=result["metrics"],
+            steps=result["step"],
+            seconds=result["seconds"],
+            processes=accelerator.num_processes,
+            test_metrics=result.get("test_metrics"),
+        )
         published = publish_run(result["model_dir"], run)
         result |= {"url": published.url} if published else {}
     accelerator.end_training()
@@ -122,9 +129,14 @@ def load_eval_samples(config: TrainConfig, split: str | None) -> list | None:
     if split is None:
         return None
     other = config.eval_dataset is not None
-    places = {} if other else {"videos": config.videos, "annotations": config.annotations}
-    how = {"missing": config.missing, "sentence_order": config.sentence_order}
-    return load_samples(config.eval_dataset or config.dataset, split, **how, **places)
+    return load_samples(
+        config.eval_dataset or config.dataset,
+        split,
+        videos=None if other else config.videos,
+        annotations=None if other else config.annotations,
+        missing=config.missing,
+        sentence_order=config.sentence_order,
+    )
 
 
 def warn_of_shared_videos(samples: list, eval_samples: list, named: str) -> None:
@@ -342,7 +354,7 @@ class Trainer:
         return copy
 
     def _save_model(self) -> None:
-        state = self.accelerator.get_state_dict(self.model)
+        state: dict[str, Any] = self.accelerator.get_state_dict(self.model)
         if self.accelerator.is_main_process:
             unfinished = self.folder / ".unfinished-model"
             model = self.accelerator.unwrap_model(self.model)

@@ -63,7 +63,8 @@ class Processes:
         """On every process the features of all, process after process."""
         frames, mask = (None, None) if video is None else video
         parts = zip(self._parts(frames), self._parts(mask))
-        return VideoFeatures.cat([VideoFeatures(*part) for part in parts if part[0] is not None])
+        whole = [VideoFeatures(f, m) for f, m in parts if f is not None and m is not None]
+        return VideoFeatures.cat(whole)
 
     def _parts(self, rows: torch.Tensor | None, keep: bool = True) -> list[torch.Tensor | None]:
         """Each process's tensor on the CPU (without `keep`, only one's own)."""
@@ -83,7 +84,7 @@ class Processes:
         flat = None if part is None else part.view(-1)
         for start in range(0, form[0].numel(), PIECE):
             size = min(PIECE, form[0].numel() - start)
-            if sender == self.index:
+            if sender == self.index and flat is not None:
                 piece = flat[start : start + size].to(self.device)
             else:
                 piece = torch.empty(size, dtype=form[1], device=self.device)

@@ -9,6 +9,7 @@ import time
 import warnings
 from collections import deque
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from tqdm.auto import tqdm
 
@@ -48,7 +49,8 @@ def add_on_ray(
         VideoIndexError: a cluster that cannot be reached, has no room for an encoder, or has nodes that lack the
             package or cannot see the index or the videos.
     """
-    chosen = AddOptions(**options | {"rank": 0, "world_size": 1})
+    given: dict[str, Any] = options | {"rank": 0, "world_size": 1}
+    chosen = AddOptions(**given)
     table.check_writable()
     started = time.monotonic()
     work = plan_work(table, videos, chosen)
@@ -114,7 +116,7 @@ class Team:
     """Encoders at work on the chunks of a corpus."""
 
     table: VideoTable
-    model: object
+    model: Any
     processor: object
     work: Work
     options: AddOptions
@@ -169,13 +171,14 @@ class Team:
     def _take(self, answer, chunk: Chunk | None, bar) -> bool:
         """Notes what an encoder answered; False where it is dead."""
         import ray
+        from ray.exceptions import RayError, RayTaskError
 
         try:
-            errors = ray.get(answer)
-        except ray.exceptions.RayTaskError as error:
+            errors: Any = ray.get(answer)
+        except RayTaskError as error:
             cause = error.cause if error.cause is not None else error
             raise VideoIndexError(" ".join(str(cause).split())[:300] or type(cause).__name__) from error
-        except ray.exceptions.RayError as error:
+        except RayError as error:
             self._bury(chunk, error, bar)
             return False
         self.failed_starts = 0

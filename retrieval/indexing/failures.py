@@ -1,5 +1,7 @@
 """Files whose content cannot be read, remembered so that the next run reports them without trying again."""
 
+from typing import Any
+
 import pyarrow as pa
 
 from ..errors import storage_errors
@@ -30,7 +32,7 @@ class FailureLog:
         self._uri = table.uri
         with storage_errors(self._uri, "opening the failure log"):
             self._table = table.database.create_table(TABLE_NAME, schema=_SCHEMA, exist_ok=True)
-            rows = self._table.search().to_arrow().to_pylist()
+            rows: list[dict[str, Any]] = self._table.search().to_arrow().to_pylist()
         self._known = {row["path"]: row for row in rows}
 
     def error_of(self, file: CorpusFile) -> str | None:

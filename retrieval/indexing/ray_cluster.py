@@ -86,6 +86,7 @@ def check_nodes(cpus: int, index_uri: str, videos: Sequence[Any]) -> None:
         VideoIndexError: naming the first that does not, and the remedy.
     """
     import ray
+    from ray.exceptions import GetTimeoutError, RayError
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as OnNode
 
     nodes = [node for node in _nodes() if _room(node, cpus, _gpus())]
@@ -107,9 +108,9 @@ def check_nodes(cpus: int, index_uri: str, videos: Sequence[Any]) -> None:
         ]
         try:
             seen = ray.get(asked, timeout=PROBE_SECONDS)
-        except ray.exceptions.GetTimeoutError:
+        except GetTimeoutError:
             raise VideoIndexError(f"a node of the cluster has not answered within {PROBE_SECONDS} s") from None
-        except ray.exceptions.RayError as error:
+        except RayError as error:
             raise VideoIndexError(f"a node of the cluster failed: {' '.join(str(error).split())[-300:]}") from error
     for node, (version, (sees_index, sees_videos)) in zip(nodes, seen):
         name = node["NodeManagerAddress"]

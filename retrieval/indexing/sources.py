@@ -146,14 +146,14 @@ class ListSource:
     def __str__(self) -> str:
         return str(self.path)
 
-    def videos(self) -> Iterator[FoundVideo | Unreadable]:
+    def videos(self) -> Iterator[FoundVideo | Unreadable | Unreached]:
         lines = (line.strip() for line in self.path.read_text(encoding="utf-8").splitlines())
         names = list(dict.fromkeys(line for line in lines if line and not line.startswith("#")))
         with ThreadPoolExecutor(LISTINGS) as pool:
             for found in pool.map(self._listed, names):
                 yield from found
 
-    def _listed(self, name: str) -> list[FoundVideo | Unreadable]:
+    def _listed(self, name: str) -> list[FoundVideo | Unreadable | Unreached]:
         source = _one(name, self.options, self.path.parent)
         try:
             return list(source.videos())
@@ -173,11 +173,12 @@ class RowSource:
         from datasets import Value, Video
 
         columns = dataset.column_names
-        self.column = next((column for column in VIDEO_COLUMNS if column in columns), None)
-        if self.column is None:
+        known = [column for column in VIDEO_COLUMNS if column in columns]
+        if not known:
             raise VideoIndexError(
                 f"{name}: no column {' or '.join(map(repr, VIDEO_COLUMNS))}; it has {', '.join(columns)}"
             )
+        self.column = known[0]
         if not isinstance(dataset.features[self.column], Value):
             dataset = dataset.cast_column(self.column, Video(decode=False))
         self.dataset = dataset.select_columns([self.column])
@@ -191,7 +192,7 @@ class RowSource:
     def prefix(self) -> str:
         return f"dataset:{self.name}/"
 
-    def videos(self) -> Iterator[FoundVideo | Unreadable]:
+    def videos(self) -> Iterator[FoundVideo | Unreadable | Unreached]:
         for row, (path, size) in enumerate(self._paths_and_sizes()):
             if size is not None:
                 yield self._embedded(row, path, size)
@@ -211,7 +212,7 @@ class RowSource:
             video=RowVideo(self.dataset, self.column, row, path),
         )
 
-    def _linked(self, path: str) -> Iterator[FoundVideo | Unreadable]:
+    def _linked(self, path: str) -> Iterator[FoundVideo | Unreadable | Unreached]:
         try:
             yield from _one(path, self.options, Path.cwd()).videos()
         except RemoteVideoError as error:
@@ -220,8 +221,9 @@ class RowSource:
     def _paths_and_sizes(self) -> Iterator[tuple[str | None, int | None]]:
         """Names and byte counts without reading a video (no count where a row is only a name)."""
         import pyarrow as pa
-        import pyarrow.compute as pc
+        import pyarrow.compute
 
+        pc: Any = pyarrow.compute  # its functions are made on import, unseen by type checkers
         values = self.dataset.data.column(self.column)
         is_struct = pa.types.is_struct(values.type)
         paths = pc.struct_field(values, "path") if is_struct else values
@@ -250,8 +252,8 @@ def find_sources(videos, options: Mapping[str, Any] | None = None) -> list[Sourc
         VideoIndexError: the only one is not there, or is nothing of the kind.
     """
     options = dict(options or {})
-    single = isinstance(videos, (str, os.PathLike)) or _is_dataset(videos) or not isinstance(videos, Iterable)
-    given = [videos] if single else list(videos)
+    several = isinstance(videos, Iterable) and not isinstance(videos, (str, os.PathLike)) and not _is_dataset(videos)
+    given: list[Any] = list(videos) if several else [videos]
     sources: list[Source] = []
     for one in given:
         if _is_dataset(one):

@@ -51,7 +51,7 @@ class VectorArray(GrowingArray):
 
     def append(self, rows: torch.Tensor, scales: torch.Tensor | None = None) -> None:
         super().append(rows)
-        if self._scales is not None:
+        if self._scales is not None and scales is not None:
             self._scales.append(scales)
 
     def __getitem__(self, positions: torch.Tensor) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -33,6 +34,14 @@ class Candidates:
     read: Callable[[tuple], tuple[CandidateFrames | None, torch.Tensor]]
 
 
+class Passing(NamedTuple):
+    """`(N,)` bool: the slots that passed a filter at a version of the table."""
+
+    version: int | None
+    where: str
+    slots: torch.Tensor
+
+
 class CandidateSource:
     """Narrows a table down to candidates, following its latest version.
 
@@ -45,9 +54,16 @@ class CandidateSource:
         self.limits = limits
         self.resident: ResidentIndex | None = None
         self._in_memory = True
-        self._version = None
-        self._filter = (None, None, None)
+        self._fits = False  # whether the frames would fit the memory that they may take
+        self._version: int | None = None
+        self._passing: Passing | None = None
         self._sample: tuple[int | None, CandidateFrames | None] = (None, None)
+
+    @property
+    def _memory(self) -> ResidentIndex:
+        """What is in memory, where stage one looks there."""
+        assert self.resident is not None
+        return self.resident
 
     def refresh(self, *, with_frames: bool) -> None:
         """Brings what is in memory in step with the table; `with_frames` also loads the frames if they fit."""
@@ -64,7 +80,7 @@ class CandidateSource:
             keep = self.resident is not None and (self.resident.frames is not None or not (with_frames and self._fits))
             if not keep:
                 self.resident = ResidentIndex(self.table, with_frames=with_frames and self._fits)
-            self.resident.sync()
+            self._memory.sync()
         self._version = version
 
     def __call__(self, queries: Queries, count: int, where: str | None) -> Iterator[Candidates]:
@@ -88,14 +104,15 @@ class CandidateSource:
         return frames_of(rows, self.table.settings.dim, self.table.settings.dtype) if rows.num_rows else None
 
     def _narrow_in_memory(self, queries: Queries, count: int, where: str | None) -> Candidates:
-        resident = self.resident
+        resident = self._memory
         scores, slots = self._best(queries, count, self._allowed(where))
         row_ids = torch.from_numpy(resident.row_ids)[slots]
-        if resident.frames is None:
+        held = resident.frames
+        if held is None:
             return self._in_table(queries, scores, row_ids)
 
         def read(part):
-            frames = resident.frames.gather(slots[part])
+            frames = held.gather(slots[part])
             return frames, torch.ones(frames.weights.shape[:-1], dtype=torch.bool)
 
         return Candidates(queries, scores, row_ids, read)
@@ -114,7 +131,7 @@ class CandidateSource:
 
     def _best(self, queries: Queries, count: int, allowed: torch.Tensor):
         """Stage one in memory: the candidates' scores and slots, `(A, C)` each."""
-        resident = self.resident
+        resident = self._memory
         if resident.coherence >= COHERENT:
             return best_by_pooled(queries, resident.pooled, allowed, count)
         if resident.frames is not None:
@@ -137,13 +154,14 @@ class CandidateSource:
     def _allowed(self, where: str | None) -> torch.Tensor:
         """`(N,)` bool: slots that are alive and pass the filter; the last filter's answer is kept."""
         if where is None:
-            return self.resident.alive
-        if self._filter[:2] != (self._version, where):
+            return self._memory.alive
+        passing = self._passing
+        if passing is None or (passing.version, passing.where) != (self._version, where):
             row_ids = self.table.scan(["id"], where)["_rowid"].to_numpy().astype(np.int64)
-            allowed = torch.zeros_like(self.resident.alive)
-            allowed[self.resident.slots_of(row_ids)] = True
-            self._filter = (self._version, where, allowed & self.resident.alive)
-        return self._filter[2]
+            slots = torch.zeros_like(self._memory.alive)
+            slots[self._memory.slots_of(row_ids)] = True
+            passing = self._passing = Passing(self._version, where, slots & self._memory.alive)
+        return passing.slots
 
     def _frame_bytes(self) -> float:
         """Bytes of a video's frames, from the first rows."""

@@ -18,7 +18,7 @@ from .limits import SearchLimits
 from .moments import Moment, rounded
 from .query import EncodedQuery
 from .scoring import ScoreOptions
-from .stage_two import rank
+from .stage_two import RankedRow, rank
 
 HIT_COLUMNS = ("id", "path", "duration", "frame_times", "metadata")
 
@@ -124,7 +124,7 @@ class Searcher:
             groups = self.source(make_queries(), count, where)
             ranked = [hits[offset:] for candidates in groups for hits in rank(candidates, wanted)]
         if min_score is not None:
-            ranked = [[hit for hit in hits if hit[1] >= min_score] for hits in ranked]
+            ranked = [[hit for hit in hits if hit.score >= min_score] for hits in ranked]
         return self._hits(ranked)
 
     def prepare(self) -> None:
@@ -141,10 +141,15 @@ class Searcher:
             "coherence": round(resident.coherence, 3) if resident is not None else None,
         }
 
-    def _hits(self, ranked) -> list[list[SearchHit]]:
-        wanted = list(dict.fromkeys(row_id for hits in ranked for row_id, _, _ in hits))
-        rows = {row["_rowid"]: row for row in self.table.take(wanted, HIT_COLUMNS).to_pylist()}
-        return [[hit_of(rows[r], score, scores) for r, score, scores in hits if r in rows] for hits in ranked]
+    def _hits(self, ranked: list[list[RankedRow]]) -> list[list[SearchHit]]:
+        wanted = list(dict.fromkeys(hit.row_id for hits in ranked for hit in hits))
+        rows = {
+            row["_rowid"]: row for row in self.table.take(np.array(wanted, dtype=np.int64), HIT_COLUMNS).to_pylist()
+        }
+        return [
+            [hit_of(rows[hit.row_id], hit.score, hit.frame_scores) for hit in hits if hit.row_id in rows]
+            for hits in ranked
+        ]
 
 
 def hit_of(row: dict, score: float, frame_scores: np.ndarray) -> SearchHit:

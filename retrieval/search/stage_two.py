@@ -5,6 +5,10 @@ candidates are scored, a line is fitted through their scores, and of the others 
 standard deviations of its residuals up, would bring among the hits.
 """
 
+import math
+from typing import NamedTuple
+
+import numpy as np
 import torch
 
 from .candidates import Candidates
@@ -14,8 +18,16 @@ DEVIATIONS = 4.0
 QUERY_GROUP = 4  # queries scored at once: fewer calls, and frames that still fit the processor's cache
 
 
-def rank(candidates: Candidates, wanted: int) -> list[list[tuple]]:
-    """For each query `(row id, score, frame scores)` of the `wanted` best of its candidates, best first."""
+class RankedRow(NamedTuple):
+    """A row of the table with its full score and the `(F,)` scores of its frames."""
+
+    row_id: int
+    score: float
+    frame_scores: np.ndarray
+
+
+def rank(candidates: Candidates, wanted: int) -> list[list[RankedRow]]:
+    """For each query the `wanted` best of its candidates, best first."""
     if not candidates.scores.shape[1]:
         return [[] for _ in candidates.scores]
     first = max(FIRST, 4 * wanted)
@@ -28,7 +40,7 @@ def rank(candidates: Candidates, wanted: int) -> list[list[tuple]]:
         for a, (own, stop) in enumerate(zip(hits, promising.tolist()), start):
             if stop > first:
                 more, _ = _score(candidates, slice(a, a + 1), slice(first, stop), wanted)
-                own = sorted(own + more[0], key=lambda hit: -hit[1])[:wanted]
+                own = sorted(own + more[0], key=lambda hit: -hit.score)[:wanted]
             ranked.append(own)
     return ranked
 
@@ -51,7 +63,9 @@ def least_promising(narrow: torch.Tensor, full: torch.Tensor, wanted: int) -> to
     return torch.where((slope > 0) & least.isfinite(), least, nothing_ruled_out)
 
 
-def _score(candidates: Candidates, group: slice, part: slice, wanted: int):
+def _score(
+    candidates: Candidates, group: slice, part: slice, wanted: int
+) -> tuple[list[list[RankedRow]], torch.Tensor]:
     """What `rank` returns for a part of some queries' candidates, and the `(A, C)` scores of all of them."""
     frames, there = candidates.read((group, part))
     if frames is None:
@@ -60,7 +74,14 @@ def _score(candidates: Candidates, group: slice, part: slice, wanted: int):
     scores = scores.masked_fill(~there, -torch.inf)
     best = scores.topk(min(wanted, scores.shape[1]))
     at = torch.arange(len(scores))[:, None], best.indices
-    columns = candidates.row_ids[group, part][at].tolist(), best.values.tolist()
-    columns += frame_scores[at].numpy(), (frames.weights[at] > 0).numpy()
-    hits = [[(row, score, per_frame[real]) for row, score, per_frame, real in zip(*own)] for own in zip(*columns)]
-    return hits if there.all() else [[hit for hit in own if hit[1] > -torch.inf] for own in hits], scores
+    row_ids, best_scores = candidates.row_ids[group, part][at].tolist(), best.values.tolist()
+    best_frames, real = frame_scores[at].numpy(), (frames.weights[at] > 0).numpy()
+    hits = [
+        [
+            RankedRow(row_ids[a][n], best_scores[a][n], best_frames[a, n][real[a, n]])
+            for n in range(len(row_ids[a]))
+            if best_scores[a][n] > -math.inf  # it was deleted meanwhile
+        ]
+        for a in range(len(row_ids))
+    ]
+    return hits, scores

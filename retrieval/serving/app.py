@@ -3,6 +3,7 @@
 import asyncio
 import time
 from dataclasses import replace
+from typing import Any
 
 import torch
 from fastapi import FastAPI, Query
@@ -29,7 +30,10 @@ from .options import ServingOptions
 
 MAX_QUERY = 1000  # characters
 MAX_HITS = 1000
-QUICK_CHECKS = {"health_check_period_s": 2.0, "health_check_timeout_s": 6.0}  # a dead replica is replaced in seconds
+QUICK_CHECKS: dict[str, Any] = {
+    "health_check_period_s": 2.0,
+    "health_check_timeout_s": 6.0,
+}  # a dead replica is replaced in seconds
 
 api = FastAPI(title="Text-video search", docs_url="/docs")
 

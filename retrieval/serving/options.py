@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
 from ..errors import VideoIndexError
 from ..storage.sharding import shard_uris
@@ -52,7 +53,8 @@ class ServingOptions:
         missing = [name for name in ("model", "shards") if not args.get(name)]
         if missing:
             raise VideoIndexError(f"the search service needs {' and '.join(missing)}: give {missing[0]}=…")
-        return cls(**{name: _value(known[name], value) for name, value in args.items()})
+        given: dict[str, Any] = {name: _value(known[name], value) for name, value in args.items()}
+        return cls(**given)
 
     def __post_init__(self):
         for name, least in (("replicas", 1), ("encoders", 1), ("retries", 0)):

@@ -25,7 +25,8 @@ def multiply(rows: torch.Tensor, vectors: torch.Tensor, scales: torch.Tensor | N
     """
     if rows.dtype == torch.int8 and int8_is_fast():
         vectors, vector_scales = quantise(vectors)
-        products = torch._int_mm(vectors, rows.t()).float().mul_(vector_scales[:, None])
+        product = torch._int_mm(vectors, rows.t())  # pyright: ignore[reportPrivateImportUsage]
+        products = product.float().mul_(vector_scales[:, None])
     elif len(vectors) == 1 and rows.dtype == torch.float16:
         products = (rows @ vectors[0].half()).float()[None]
     else:

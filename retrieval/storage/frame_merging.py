@@ -34,7 +34,7 @@ def merge_frames(embeds: torch.Tensor, weights: torch.Tensor, times: torch.Tenso
             out_weights[row, place] = weights[row, run].sum()
             if len(run) > 1:
                 own_gains[row, place] = frame_gains[row, run].mean()
-            if times is not None:
+            if times is not None and out_times is not None:
                 out_times[row, place] = times[row, real[(start + stop - 1) // 2]]
     out_embeds = torch.nn.functional.normalize(out_embeds, dim=-1)
     nearest, gains = nearest_frames(out_embeds, out_weights)

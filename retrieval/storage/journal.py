@@ -34,16 +34,14 @@ class Journal:
         self._name = journal_name(video_id)
         database = table.database
         with storage_errors(table.uri, "opening a journal"):
-            if self._name in table_names(database):
-                self._table = database.open_table(self._name)
-                if (self._table.schema.metadata or {}).get(_STATE_KEY) != state.encode():
-                    database.drop_table(self._name)
-                    self._table = None
-            else:
-                self._table = None
-            if self._table is None:
+            known = database.open_table(self._name) if self._name in table_names(database) else None
+            if known is not None and (known.schema.metadata or {}).get(_STATE_KEY) != state.encode():
+                database.drop_table(self._name)
+                known = None
+            if known is None:
                 schema = table_schema(table.settings).with_metadata({_STATE_KEY: state.encode()})
-                self._table = database.create_table(self._name, schema=schema)
+                known = database.create_table(self._name, schema=schema)
+            self._table = known
             ends = self._table.search().select(["segment_end"]).to_arrow()["segment_end"].to_pylist()
         self.segments = len(ends)
         self.covered: float | None = max(ends, default=None)

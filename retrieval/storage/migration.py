@@ -1,6 +1,7 @@
 """An index of format 1, a row per video, made one of format 2, a row per segment."""
 
 from dataclasses import replace
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -50,9 +51,10 @@ def _as_segments(rows: pa.Table, settings: IndexSettings, schema: pa.Schema) -> 
         "segment_start": pa.array([0.0] * count, pa.float64()),
         "segment_end": rows["duration"],
     }
-    long = pc.fill_null(pc.greater(rows["duration"], settings.longest_segment), False)
+    compute: Any = pc  # its functions are made on import, unseen by type checkers
+    long = compute.fill_null(compute.greater(rows["duration"], settings.longest_segment), False)
     for name in ("content_hash", "file_size", "modified"):
-        columns[name] = pc.if_else(long, pa.scalar(None, schema.field(name).type), rows[name])
+        columns[name] = compute.if_else(long, pa.scalar(None, schema.field(name).type), rows[name])
     fields = list(schema) + [field for field in rows.schema if field.name not in schema.names]
     arrays = [columns.get(field.name) if field.name in columns else rows[field.name] for field in fields]
     return pa.table(arrays, schema=pa.schema(fields, metadata=schema.metadata))

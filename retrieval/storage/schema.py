@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import pyarrow as pa
 
@@ -66,7 +67,7 @@ class IndexSettings:
             raise VideoIndexError(f"dim must be a whole number, at least 1, got {self.dim}")
         if self.merge_above is not None and not 0 < self.merge_above <= 1:
             raise VideoIndexError(f"merge_above must be a cosine in (0, 1], got {self.merge_above}")
-        rate = self.frames_per_second
+        rate: Any = self.frames_per_second
         if rate is not None and rate != KEYFRAMES and not (_is_number(rate) and 0 < rate <= MAX_RATE):
             raise VideoIndexError(
                 f"frames_per_second must be above 0 and at most {MAX_RATE}, {KEYFRAMES!r} or None, got {rate!r}"
@@ -166,8 +167,9 @@ def read_settings(schema: pa.Schema, uri: str) -> IndexSettings:
             f"the index at {uri} has format {version}, this version reads up to {FORMAT_VERSION}: upgrade dmae"
         )
     try:
-        encoders = {name: Encoder(**stored.pop(name)) for name in ("model", "preprocessing")}
-        return IndexSettings(**stored, **encoders)
+        for name in ("model", "preprocessing"):
+            stored[name] = Encoder(**stored[name])
+        return IndexSettings(**stored)
     except (KeyError, TypeError):
         raise _foreign(uri) from None
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from itertools import chain
+from typing import Any
 
 import lancedb
 import numpy as np
@@ -345,7 +346,7 @@ def _with_stable_row_ids(storage_options: dict | None) -> dict:
     return {**(storage_options or {}), "new_table_enable_stable_row_ids": "true"}
 
 
-def retry_on_conflict(table, write):
+def retry_on_conflict(table, write: Callable[[], Any]) -> Any:
     """Runs a write from the table's latest version, again while other writers commit first."""
     for attempt in range(WRITE_ATTEMPTS):
         table.checkout_latest()

@@ -80,13 +80,15 @@ def exchange_events(caption: str) -> str | None:
     parts = _THEN.split(sentence)
     if len(parts) != 2:
         return None
-    opening = _FIRST.match(sentence).group()
+    opening, between = _FIRST.match(sentence), _THEN.search(sentence)
+    assert opening is not None and between is not None  # both match: there are two parts
+    opening = opening.group()
     one, other = parts[0][len(opening) :], parts[1]
     if one.lower() == other.lower():
         return None
     if not opening and one[:1].isupper():
         one, other = one[:1].lower() + one[1:], other[:1].upper() + other[1:]
-    return opening + other + _THEN.search(sentence).group() + one + caption[len(sentence) :]
+    return opening + other + between.group() + one + caption[len(sentence) :]
 
 
 def _interchangeable(captions: Sequence[Sequence[str]]) -> set[tuple[str, str]]:

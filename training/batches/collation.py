@@ -3,6 +3,7 @@
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch.utils.data import Dataset
@@ -14,6 +15,19 @@ from ..corpora import VideoSample
 from .caption_edits import CaptionEditor
 from .sampling import Pair
 from .word_dropping import WordDropper
+
+
+class Row(NamedTuple):
+    """One row of a batch before it is collated: a video and what is said of it.
+
+    frames: `(frames uint8 (F, 3, H, W), frame_mask (F,))`, or None where the video could not be read.
+    wrong: captions made from this one that are wrong for the video.
+    """
+
+    sample: VideoSample
+    caption: str
+    frames: tuple[torch.Tensor, torch.Tensor] | None
+    wrong: Sequence[str] = ()
 
 
 @dataclass
@@ -34,8 +48,7 @@ class PairBatch:
 
 
 class PairDataset(Dataset):
-    """Item `Pair(video, caption, epoch)` is `(sample, caption as shown in that epoch, frames or None)`, with wrong
-    captions after them where there is an editor.
+    """Item `Pair(video, caption, epoch)` is a `Row` with the caption as shown in that epoch.
 
     Args:
         samples: the corpus.
@@ -57,14 +70,14 @@ class PairDataset(Dataset):
         self.samples, self.frames, self.seed = samples, frames, seed
         self.word_dropper, self.editor, self.edits = word_dropper, editor, edits
 
-    def __getitem__(self, pair: Pair) -> tuple:
+    def __getitem__(self, pair: Pair) -> Row:
         sample = self.samples[pair.video]
         caption = sample.captions[pair.caption]
         rng = random.Random(f"{self.seed} {tuple(pair)}")
         if self.word_dropper is not None:
             caption = self.word_dropper.drop(pair.video, caption, rng)
         wrong = () if self.editor is None else self.editor.edits(pair.video, caption, self.edits, rng)
-        return sample, caption, self.frames[pair.video], *wrong
+        return Row(sample, caption, self.frames[pair.video], tuple(wrong))
 
 
 class Collator:
@@ -85,15 +98,15 @@ class Collator:
         self.processor, self.fixed_length = processor, fixed_length
         self.encoded: dict[str, dict[str, torch.Tensor]] = {}
 
-    def __call__(self, rows: Sequence[tuple]) -> PairBatch:
-        rows = [row for row in rows if row[2] is not None]
-        captions = [row[1] for row in rows]
-        wrong = [caption for row in rows for caption in row[3:]]
+    def __call__(self, rows: Sequence[Row]) -> PairBatch:
+        readable = [(row, row.frames) for row in rows if row.frames is not None]
+        captions = [row.caption for row, _ in readable]
+        wrong = [caption for row, _ in readable for caption in row.wrong]
         inputs = self.encode(captions + wrong)
-        if rows:
-            inputs["pixel_values_videos"] = torch.stack([row[2][0] for row in rows])
-            inputs["frame_mask"] = torch.stack([row[2][1] for row in rows])
-        return PairBatch(inputs, [row[0].video_id for row in rows], captions)
+        if readable:
+            inputs["pixel_values_videos"] = torch.stack([frames for _, (frames, _) in readable])
+            inputs["frame_mask"] = torch.stack([mask for _, (_, mask) in readable])
+        return PairBatch(inputs, [row.sample.video_id for row, _ in readable], captions)
 
     def encode(self, captions: Sequence[str]) -> dict[str, torch.Tensor]:
         """`input_ids`, `attention_mask`, `word_weights`, each (captions, tokens)."""

@@ -45,20 +45,21 @@ class FrameMemory(torch.utils.data.Dataset):
             windows=[(sample.start, sample.end) for sample in samples],
             workers=num_workers,
         )
-        self.frames = self.mask = None
+        frames_of_all = mask_of_all = None
         self.readable = [False] * len(samples)
         for video in tqdm(loader, desc="decode", unit="video", disable=not progress):
             if video.frames is None:
                 logger.warning("left out: %s", video.error)
                 continue
             frames, mask = cropped_bytes(video.frames, video_processor)
-            if self.frames is None:
-                self.frames = frames.new_empty(len(samples), *frames.shape)
-                self.mask = mask.new_empty(len(samples), *mask.shape)
-            self.frames[video.index], self.mask[video.index] = frames, mask
+            if frames_of_all is None or mask_of_all is None:
+                frames_of_all = frames.new_empty(len(samples), *frames.shape)
+                mask_of_all = mask.new_empty(len(samples), *mask.shape)
+            frames_of_all[video.index], mask_of_all[video.index] = frames, mask
             self.readable[video.index] = True
-        if not any(self.readable):
+        if frames_of_all is None or mask_of_all is None:
             raise CorpusError(f"none of the {len(samples)} training videos can be decoded")
+        self.frames, self.mask = frames_of_all, mask_of_all
 
     def __len__(self) -> int:
         return len(self.readable)

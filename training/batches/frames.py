@@ -186,7 +186,7 @@ class _Shards:
     """The Arrow files of a cache: one record batch per video."""
 
     def __init__(self, folder: Path, expected: CacheSettings | None = None):
-        self.folder, self.settings = folder, expected
+        self.folder = folder
         self.entries: dict[str, list[Entry]] = {}  # by the video's id
         self.old = 0  # files of a version that did not note of which videos their frames are
         self.open_files: dict[str, pa.ipc.RecordBatchFileReader] = {}
@@ -194,26 +194,29 @@ class _Shards:
         if not names and expected is None:
             raise CorpusError(f"{folder}: is not a frame cache; make one with `dmae frames SRC {folder}`")
         for name in names:
-            self._add(name)
+            expected = self._add(name, expected)
+        assert expected is not None  # given, or read from the first file
+        self.settings = expected
         self.next_number = 1 + max((int(name[7:-6]) for name in names), default=-1)
 
-    def _add(self, name: str) -> None:
+    def _add(self, name: str, expected: CacheSettings | None) -> CacheSettings:
+        """Notes where the videos of a file are, and returns its settings."""
         reader = self._file(name)
         try:
             settings = CacheSettings(**json.loads(reader.schema.metadata[SETTINGS]))
         except (KeyError, TypeError, ValueError) as error:
             raise CorpusError(f"{self.folder / name}: was not written by `dmae frames`") from error
-        if self.settings is not None and settings != self.settings:
+        if expected is not None and settings != expected:
             raise CorpusError(f"{self.folder}: holds frames with other settings ({settings}); choose another folder")
-        self.settings = settings
         if "digest" not in reader.schema.names:
             self.old += 1
-            return
+            return settings
         for row in range(reader.num_record_batches):
             batch = reader.get_batch(row)
             state = VideoState(*(batch[column][0].as_py() for column in STATE))
             entry = Entry((name, row), state, batch["digest"][0].as_py())
             self.entries.setdefault(batch["video_id"][0].as_py(), []).append(entry)
+        return settings
 
     def find(self, samples: Sequence[VideoSample], states: Sequence[VideoState]) -> list[tuple[str, int] | None]:
         """Where the frames of each sample are, None where there are none of it as it is now.

@@ -7,17 +7,19 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from operator import attrgetter
+from typing import cast
 
 import torch
 from accelerate import Accelerator
 from torch.utils.data import DataLoader
+from transformers.image_utils import SizeDict
 
 from dmae.modeling import DmaeProcessor, DmaeVideoProcessor
 
 from ..config import ConfigError, TrainConfig
 from ..corpora import CorpusError, load_samples
 from .caption_edits import CaptionEditor
-from .collation import Collator, PairBatch, PairDataset
+from .collation import Collator, PairBatch, PairDataset, Row
 from .frame_source import FrameMemory, FrameReader, leave_signals_to_parent, read_video
 from .frames import CachedFrames
 from .sampling import PairBatchSampler, unique_batches
@@ -50,7 +52,7 @@ def make_batches(config: TrainConfig, processor: DmaeProcessor, accelerator: Acc
     collate = Collator(processor, fixed_length=config.compile)
     if config.streaming:
         return StreamBatches(samples, collate, config, accelerator.num_processes)
-    return CorpusBatches(samples, collate, config, accelerator)
+    return CorpusBatches(list(samples), collate, config, accelerator)
 
 
 class CorpusBatches:
@@ -108,9 +110,10 @@ def make_frames(samples: list, video_processor: DmaeVideoProcessor, config: Trai
     frames = CachedFrames(config.cache_frames, samples, random_segments=config.random_frames, seed=config.seed)
     theirs = {name: getattr(frames.settings, name) for name in ("num_frames", "sampling", "size", "squashed")}
     ours = {name: getattr(video_processor, name) for name in ("num_frames", "sampling")}
-    squashed = video_processor.size.height is not None
-    ours["size"] = video_processor.size.height if squashed else video_processor.crop_size["height"]
-    ours["squashed"] = squashed and video_processor.size.height == video_processor.size.width
+    size, crop_size = cast(SizeDict, video_processor.size), cast(SizeDict, video_processor.crop_size)
+    squashed = size.height is not None
+    ours["size"] = size.height if squashed else crop_size.height
+    ours["squashed"] = squashed and size.height == size.width
     if ours != theirs:
         raise ConfigError(f"cache_frames={config.cache_frames} holds {theirs}, but this run needs {ours}")
     return frames
@@ -150,8 +153,8 @@ class StreamBatches:
                 raise CorpusError(f"the stream has fewer than {self.share} videos for a process: lower batch_size")
             number += 1
 
-    def _row(self, numbered) -> tuple:
+    def _row(self, numbered) -> Row:
         sample, number = numbered
         # Seeded by a text: the same in every process and every run.
         caption = random.Random(f"{self.config.seed} {number} {sample.video_id}").choice(sample.captions)
-        return sample, caption, read_video(sample, self.collate.processor.video_processor)
+        return Row(sample, caption, read_video(sample, self.collate.processor.video_processor))

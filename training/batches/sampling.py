@@ -10,7 +10,6 @@ import numpy as np
 from ..corpora import CorpusError
 
 Item = TypeVar("Item")
-END = object()
 
 _video = attrgetter("video")
 
@@ -97,13 +96,18 @@ class PairBatchSampler:
 
 def unique_batches(items: Iterable[Item], batch_size: int, key: Callable[[Item], Hashable]) -> Iterator[list[Item]]:
     """Cuts `items` into batches that hold no key twice: an item whose key is taken waits for a later batch."""
-    rest, waiting = iter(items), deque()
+    rest, waiting = iter(items), deque[Item]()
     while True:
-        batch, taken = [], set()
+        batch: list[Item] = []
+        taken: set[Hashable] = set()
         for item in [waiting.popleft() for _ in range(len(waiting))]:
             (waiting if len(batch) == batch_size or key(item) in taken else batch).append(item)
             taken.add(key(item))
-        while len(batch) < batch_size and (item := next(rest, END)) is not END:
+        while len(batch) < batch_size:
+            try:
+                item = next(rest)
+            except StopIteration:
+                break
             (waiting if key(item) in taken else batch).append(item)
             taken.add(key(item))
         if not batch:

@@ -7,6 +7,7 @@ import math
 import time
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from dmae.modeling import InputError
 
@@ -112,7 +113,7 @@ def _settle(args: argparse.Namespace, model, processor) -> dict[str, str]:
 
     zero_shot = AutoConfig.from_pretrained(args.model).model_type != model.config.model_type
     protocol = BENCHMARKS[args.dataset].protocol if zero_shot and args.dataset in BENCHMARKS else None
-    most = {
+    most: dict[str, float] = {
         "num_frames": model.config.num_frames if model.config.temporal_layers else math.inf,
         "max_words": text_positions(ENCODERS[model.config.encoder], model.config.text_config),
     }
@@ -123,7 +124,8 @@ def _settle(args: argparse.Namespace, model, processor) -> dict[str, str]:
         if asked is not None and asked > most.get(name, asked):
             raise InputError(f"--{name.replace('_', '-')} {asked}: {args.model} has positions for {most[name]}")
         if asked is not None or published is not None:
-            setattr(place, name, asked if asked is not None else min(published, most.get(name, published)))
+            wanted: Any = asked if asked is not None else published
+            setattr(place, name, min(wanted, most[name]) if name in most else wanted)
         origins[name] = "command line" if asked is not None else "published protocol" if protocol else "checkpoint"
     return origins
 

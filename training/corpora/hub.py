@@ -9,13 +9,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 from zlib import crc32
 
 import pyarrow.compute as pc
 from datasets import Dataset, IterableDataset, Value, Video, load_dataset
 from datasets.distributed import split_dataset_by_node
 from datasets.exceptions import DatasetNotFoundError, DatasetsError
-from huggingface_hub.errors import HTTPError  # of whichever HTTP library the client is built on
+
+# Of whichever HTTP library the client is built on.
+from huggingface_hub.errors import HTTPError  # pyright: ignore[reportPrivateImportUsage]
 
 from dmae.modeling.remote_videos import RowVideo
 
@@ -96,7 +99,7 @@ def load_hub(
     with _plain_errors(where):
         dataset = load_dataset(source, name=name, split=split, revision=revision, streaming=streaming)
         dataset, column = _encoded_columns(dataset, where, videos)
-    if streaming:
+    if isinstance(dataset, IterableDataset):
         return SampleStream(_share(dataset, column, process_index, num_processes), column, where, videos)
     return _mapped_samples(dataset, column, where, videos)
 
@@ -123,7 +126,8 @@ def _video_id(row: dict, column: str) -> str | None:
 def _mapped_samples(dataset: Dataset, column: str, where: str, videos: Path | None) -> list[VideoSample]:
     paths, sizes = _paths_and_sizes(dataset, column)
     samples, silent, size_of = [], [], {}
-    for number, row in enumerate(dataset.remove_columns(column)):
+    rows: Any = dataset.remove_columns(column)  # of dictionaries
+    for number, row in enumerate(rows):
         path = paths[number]
         if sizes[number] is not None:
             row[column] = RowVideo(dataset, column, number, path)
@@ -147,8 +151,9 @@ def _paths_and_sizes(dataset: Dataset, column: str) -> tuple[list, list]:
     values = dataset.data.column(column)
     if not isinstance(dataset.features[column], Video):
         return values.to_pylist(), [None] * len(values)
-    sizes = pc.binary_length(pc.struct_field(values, "bytes"))
-    return pc.struct_field(values, "path").to_pylist(), sizes.to_pylist()
+    compute: Any = pc  # its functions are made on import, unseen by type checkers
+    sizes = compute.binary_length(compute.struct_field(values, "bytes"))
+    return compute.struct_field(values, "path").to_pylist(), sizes.to_pylist()
 
 
 def _sample(row: dict, column: str, where: str, videos: Path | None) -> VideoSample | None:
@@ -158,15 +163,19 @@ def _sample(row: dict, column: str, where: str, videos: Path | None) -> VideoSam
     return sample_from_row(row, where)
 
 
-def _encoded_columns(dataset: Dataset | IterableDataset, where: str, videos: Path | None):
+def _encoded_columns(
+    dataset: Dataset | IterableDataset, where: str, videos: Path | None
+) -> tuple[Dataset | IterableDataset, str]:
     """The dataset with the columns that we read, videos still encoded, and the name of the video column."""
     columns = dataset.column_names or list(next(iter(dataset), {}))
     if not columns:
         raise CorpusError(f"{where} is empty")
-    found = [next((name for name in names if name in columns), None) for names in (VIDEO_COLUMNS, CAPTION_COLUMNS)]
-    for name, names in zip(found, (VIDEO_COLUMNS, CAPTION_COLUMNS)):
-        if name is None:
+    found = []
+    for names in (VIDEO_COLUMNS, CAPTION_COLUMNS):
+        known = [name for name in names if name in columns]
+        if not known:
             raise CorpusError(f"{where}: no column {' or '.join(map(repr, names))}; it has {', '.join(columns)}")
+        found.append(known[0])
     video = found[0]
     feature = (dataset.features or {}).get(video)
     if isinstance(feature, Value) and "string" in feature.dtype:

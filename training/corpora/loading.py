@@ -2,8 +2,8 @@
 
 import logging
 import re
-from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from .benchmarks import BENCHMARKS, SENTENCE_ORDERS, load_benchmark
 from .folder import has_table, load_folder
@@ -30,8 +30,9 @@ def load_samples(
     streaming: bool = False,
     process_index: int = 0,
     num_processes: int = 1,
-) -> list[VideoSample] | Iterable[VideoSample]:
-    """The videos of one split with their captions; one sample a video, however many captions it has.
+) -> Any:
+    """The videos of one split with their captions; one sample per video, however many captions it has: a list, or
+    with `streaming` an iterable.
 
     Args:
         source (`str`): "msrvtt", "msvd", "didemo" or "activitynet"; or a folder with `captions.jsonl`,

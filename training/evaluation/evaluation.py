@@ -3,7 +3,7 @@
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from tqdm.auto import tqdm
@@ -125,7 +125,7 @@ def evaluate_encoded(
     similarity = processes.whole(mine)
     accuracies = hard_negative_accuracy(model, processor, encoded, progress=progress, processes=processes)
     bank = _query_bank(model, processor, query_bank, encoded.video, progress, processes) if query_bank else None
-    metrics = None
+    metrics: dict[str, Any] = {}
     if similarity is not None:
         own = encoded.text_to_video
         metrics = {

@@ -15,6 +15,7 @@ ActivityNet's val2), so its figures stand beside other models of mteb, not besid
 import logging
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from datasets import Video
@@ -136,7 +137,7 @@ class DmaeSearchModel:
         )
         self.model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
         self.batch_size, self.workers = batch_size, workers
-        self._corpus = None
+        self._corpus: tuple[str, list[str], Any] | None = None
 
     @property
     def mteb_model_meta(self):
@@ -153,6 +154,8 @@ class DmaeSearchModel:
     def search(self, queries, *, top_k: int, top_ranked=None, encode_kwargs=None, **_) -> dict[str, dict[str, float]]:
         """The scores of each query's `top_k` best documents, by query and document id."""
         kind, ids, features = self._encode(queries, encode_kwargs or {})
+        if self._corpus is None:
+            raise InputError("nothing to search in: call index first")
         corpus_kind, corpus_ids, corpus = self._corpus
         if {kind, corpus_kind} != {"text", "video"}:
             raise InputError(f"DMAE compares texts with videos, this task {kind} with {corpus_kind}")
@@ -169,7 +172,7 @@ class DmaeSearchModel:
             results[query] = {corpus_ids[at]: score for score, at in pairs if score > -torch.inf}
         return results
 
-    def _encode(self, dataset, encode_kwargs: dict):
+    def _encode(self, dataset, encode_kwargs: dict) -> tuple[str, list[str], Any]:
         """Which of "text" and "video" the dataset holds, the ids of what could be read, and their features."""
         progress = encode_kwargs.get("show_progress_bar", False)
         if "video" not in dataset.column_names:

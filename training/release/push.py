@@ -11,7 +11,7 @@ from huggingface_hub import CommitOperationAdd, HfApi, constants
 from huggingface_hub.errors import (
     HfHubHTTPError,
     HFValidationError,
-    HTTPError,  # of whichever HTTP library the client is built on
+    HTTPError,  # pyright: ignore[reportPrivateImportUsage]  of whichever HTTP library the client is built on
     RepositoryNotFoundError,
 )
 from huggingface_hub.utils import get_token, validate_repo_id
@@ -46,9 +46,9 @@ class Published(NamedTuple):
 def publish_run(model_dir: str | os.PathLike, run: TrainingRun) -> Published | None:
     """Writes the card of a finished run into its model's folder and, with `push_to_hub`, publishes the folder."""
     save_model_card(model_dir, DmaeConfig.from_pretrained(model_dir), run)
-    if not run.config.push_to_hub:
-        return None
     repo_id = run.config.hub_model_id
+    if not run.config.push_to_hub or repo_id is None:
+        return None
     try:
         return push_model(model_dir, repo_id, private=run.config.hub_private)
     except PublishingError as error:
@@ -74,7 +74,7 @@ def prepare_repo(repo_id: str, *, private: bool = False, token: str | None = Non
         raise PublishingError(_explanation(error, repo_id, token)) from error
     if private and not found.private:
         raise PublishingError(f"{repo_id} exists and is public: make it private first, or push without --private")
-    return found.sha
+    return found.sha or ""
 
 
 def push_model(

@@ -137,7 +137,7 @@ def _sample_scene(pairs: list, rng: random.Random) -> Scene:
     looks = rng.sample(rng.choice(pairs), 2)
     order = "then" if rng.random() < THEN_SHARE else "together"
     motions = list(OPPOSITE) if order == "then" else list(DIRECTIONS)
-    first, second = (Thing(*look, rng.choice(list(RADII)), rng.choice(motions)) for look in looks)
+    first, second = (Thing(colour, shape, rng.choice(list(RADII)), rng.choice(motions)) for colour, shape in looks)
     top = rng.randrange(15, 60)
     return Scene((first, second), order, rng.choice(DURATIONS), (top, top + rng.randrange(0, 20)))
 

@@ -142,7 +142,7 @@ def test_words_dropped_depend_on_seed_epoch_and_pair_alone():
     samples = [VideoSample(str(i), "x", ("the red square moves to the left of it",)) for i in range(4)]
 
     def captions(epoch):
-        return [PairDataset(samples, Frames(), dropper, seed=3)[Pair(i, 0, epoch)][1] for i in range(4)]
+        return [PairDataset(samples, Frames(), dropper, seed=3)[Pair(i, 0, epoch)].caption for i in range(4)]
 
     assert captions(0) == captions(0) and len({*captions(0), *captions(1), *captions(2)}) > 2
 
@@ -155,9 +155,9 @@ def test_wrong_captions_follow_the_right_ones(processor):
     rows = [dataset[Pair(n, 0, 0)] for n in range(3)]
     batch = Collator(processor)(rows)
     assert len(batch) == 3 == len(batch.inputs["pixel_values_videos"]) and batch.captions == [t[0] for t in captions]
-    expected = Collator(processor).encode([*batch.captions, *(row[3] for row in rows)])
+    expected = Collator(processor).encode([*batch.captions, *(caption for row in rows for caption in row.wrong)])
     assert batch.inputs["input_ids"].equal(expected["input_ids"]) and len(expected["input_ids"]) == 6
-    assert all(row[3].split()[1] == "left" and row[3] != row[1] for row in rows)
+    assert all(row.wrong[0].split()[1] == "left" and row.wrong[0] != row.caption for row in rows)
 
 
 def test_bytes_become_the_processors_floats(processor):
