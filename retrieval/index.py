@@ -1,9 +1,11 @@
 """`VideoIndex`: the one object a user of the search holds."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from dmae.modeling.features import TextFeatures
+from dmae.modeling.precision import difference_note, precision_of
 
 from .errors import VideoIndexError
 from .indexing import encoding
@@ -100,6 +102,7 @@ class VideoIndex:
             preprocessing=_encoder(processor),
             frames_per_second=frames_per_second,
             segment_frames=processor.video_processor.num_frames if processor is not None else DEFAULT_SEGMENT_FRAMES,
+            precision=precision_of(model) if model is not None else None,
         )
         table = VideoTable.create(uri, settings, overwrite=overwrite, storage_options=storage_options)
         return cls(table, model, processor, limits)
@@ -109,6 +112,8 @@ class VideoIndex:
         cls, uri, model=None, processor=None, *, read_only: bool = False, storage_options=None, limits=None
     ) -> "VideoIndex":
         """An existing index, made with this model and this preprocessing.
+
+        Warns where the model computes in another precision than the one that embedded the videos.
 
         Raises:
             VideoIndexError: no index there, one of a newer version, or one made with another model or preprocessing.
@@ -123,6 +128,9 @@ class VideoIndex:
                     f"the index at {uri} was made with the {what} {stored}, not {mine}: "
                     f"open it with the former, or index the videos again"
                 )
+        note = difference_note(table.settings.precision, precision_of(model)) if model is not None else None
+        if note is not None:
+            warnings.warn(f"the index at {uri}: {note}", stacklevel=2)
         return cls(table, model, processor, limits)
 
     @classmethod

@@ -17,11 +17,12 @@ def open_library(settings: Settings, tell: Callable[..., None]) -> Library:
     from transformers.utils import logging
 
     from dmae.modeling import load_pretrained
+    from dmae.modeling.precision import place
 
     logging.disable_progress_bar()
     tell(2, "Loading the model")
     model, processor = load_pretrained(settings.model)
-    model = model.to(PartialState().default_device)
+    model = place(model, PartialState().default_device, settings.precision or None)
     index = open_index(settings.index, model, processor, create=bool(settings.watch))
     tell(3, "Reading the index", f"{len(index):,} videos")
     index.prepare()

@@ -15,10 +15,15 @@ from dmae.modeling import InputError
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--model", help="folder or Hub id of a DMAE or CLIP model (default: $DMAE_MODEL, else the demo's)"
+        "--model", help="folder or Hub id of a DMAE, CLIP, SigLIP, … model (default: $DMAE_MODEL, else the demo's)"
     )
     parser.add_argument(
         "--index", metavar="URI", help="folder, object store URI or Hub id of the index (default: $DMAE_INDEX)"
+    )
+    parser.add_argument(
+        "--precision",
+        choices=("fp32", "bf16", "fp16"),
+        help="of the model (default: bf16 on an accelerator that has it, else fp32)",
     )
     parser.add_argument("--videos", metavar="FOLDER", help="play only videos inside this folder")
     parser.add_argument("--watch", metavar="FOLDER", help="follow this folder of videos into the index")
@@ -35,7 +40,7 @@ def run(args: argparse.Namespace) -> None:
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     from .settings import Settings
 
-    names = ("model", "index", "videos", "watch", "mcp", "public", "title", "about", "examples")
+    names = ("model", "index", "precision", "videos", "watch", "mcp", "public", "title", "about", "examples")
     settings = Settings.from_environment(**{name: getattr(args, name) for name in names})
     serve(settings, args.host, args.port)
 

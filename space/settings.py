@@ -21,6 +21,9 @@ class Settings:
 
     model: str = _setting("", "folder or Hub id of the model; empty: the demo's")
     index: str = _setting("", "folder, object store URI or Hub id of the index; empty: the demo's")
+    precision: str = _setting(
+        "", "of the model: fp32, bf16 or fp16; empty: bf16 on an accelerator that has it, else fp32"
+    )
     videos: str = _setting("", "play only videos inside this folder; empty: any video file that the index lists")
     watch: str = _setting("", "follow this folder of videos: what comes there is searchable as soon as it is whole")
     title: str = _setting("Find the moment", "title of the page")

@@ -18,9 +18,14 @@ def add_index(parser: argparse.ArgumentParser) -> None:
 
 def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--model", required=True, help="folder or Hub id of a DMAE model, or of a CLIP model (zero-shot)"
+        "--model", required=True, help="folder or Hub id of a DMAE model, or of a CLIP, SigLIP, … model (zero-shot)"
     )
     parser.add_argument("--device", help='"cpu", "cuda", …; default: the accelerator, where there is one')
+    parser.add_argument(
+        "--precision",
+        choices=("fp32", "bf16", "fp16"),
+        help="of the model; default: bf16 on an accelerator that has it, else fp32",
+    )
 
 
 def storage_options(args: argparse.Namespace) -> dict[str, str] | None:
@@ -43,8 +48,9 @@ def load_model(args: argparse.Namespace):
     from transformers.utils import logging
 
     from dmae.modeling.loading import load_pretrained
+    from dmae.modeling.precision import place
 
     logging.disable_progress_bar()
     hub_logging.set_verbosity_error()  # one error at the end says it, not a warning for each attempt before
     model, processor = load_pretrained(args.model)
-    return model.to(args.device or PartialState().default_device), processor
+    return place(model, args.device or PartialState().default_device, args.precision), processor

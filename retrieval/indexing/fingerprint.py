@@ -6,9 +6,9 @@ import os
 
 import torch
 
-from ..storage.schema import Encoder
+from dmae.modeling.precision import weight_samples
 
-SAMPLES_PER_TENSOR = 256
+from ..storage.schema import Encoder
 
 # Parameters that training uses and embeddings do not depend on.
 _NOT_EMBEDDINGS = ("word_predictor.", "frame_predictor.", "logit_scale")
@@ -30,13 +30,9 @@ def model_encoder(model) -> Encoder:
     Values are compared in bfloat16, so a checkpoint loaded in another precision is still the same model.
     """
     digest = hashlib.blake2b(digest_size=16)
-    for name, tensor in sorted(model.state_dict().items()):
-        if name.startswith(_NOT_EMBEDDINGS):
-            continue
-        flat = tensor.detach().reshape(-1)
-        step = max(1, flat.numel() // SAMPLES_PER_TENSOR)
-        sample = flat[::step].to("cpu", torch.float32).to(torch.bfloat16).view(torch.int16).numpy()
-        digest.update(f"{name}{tuple(tensor.shape)}".encode() + sample.tobytes())
+    for name, (shape, values) in sorted(weight_samples(model).items()):
+        if not name.startswith(_NOT_EMBEDDINGS):
+            digest.update(f"{name}{tuple(shape)}".encode() + values.view(torch.int16).numpy().tobytes())
     path = getattr(model.config, "_name_or_path", "") or type(model).__name__
     return Encoder(_display_name(path), digest.hexdigest())
 

@@ -13,6 +13,7 @@ from ray.exceptions import RayActorError
 from ray.serve.handle import DeploymentHandle
 
 from dmae.modeling.loading import load_pretrained
+from dmae.modeling.precision import place
 
 from ..errors import VideoIndexError
 from ..indexing.fingerprint import model_encoder, preprocessing_encoder
@@ -70,7 +71,7 @@ class QueryEncoder:
         model, self.processor = load_pretrained(name)
         mine = replace(settings, model=model_encoder(model), preprocessing=preprocessing_encoder(self.processor))
         check_same_model([settings, mine], ["the index", name])
-        self.model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+        self.model = place(model, "cuda" if torch.cuda.is_available() else "cpu").eval()
         self.scoring = ScoreOptions.of(model.config)
 
     @serve.batch(max_batch_size=32, batch_wait_timeout_s=0.002)

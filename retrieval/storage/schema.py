@@ -48,6 +48,7 @@ class IndexSettings:
         frames_per_second: at which a video longer than one segment is read, a number or "keyframes"; None: every video
             is one segment, of the frames that its processor samples.
         segment_frames: the most frames in a segment of such a video.
+        precision: in which the model computed the embeddings, "fp32", "bf16", …; None: not known.
         format: version of this layout.
     """
 
@@ -58,6 +59,7 @@ class IndexSettings:
     preprocessing: Encoder = field(default_factory=Encoder)
     frames_per_second: float | str | None = None
     segment_frames: int | None = None
+    precision: str | None = None
     format: int = FORMAT_VERSION
 
     def __post_init__(self):

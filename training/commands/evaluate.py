@@ -16,7 +16,7 @@ from ..evaluation.measures import COLUMNS, DIRECTIONS, RANKINGS, notes_on
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "model", metavar="MODEL", help="folder or Hub id of a DMAE model, or of a CLIP model (zero-shot)"
+        "model", metavar="MODEL", help="folder or Hub id of a DMAE model, or of a CLIP, SigLIP, … model (zero-shot)"
     )
     parser.add_argument(
         "dataset", metavar="DATASET", help="msrvtt, msvd, didemo, activitynet, a folder, or a Hub dataset"
@@ -42,7 +42,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=int, default=16, help="videos encoded at once (default: 16)")
     parser.add_argument("--workers", type=int, default=2, help="processes that decode videos (default: 2)")
     parser.add_argument("--device", help='"cpu", "cuda", …; default: the accelerator, where there is one')
-    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="default: the checkpoint's")
+    parser.add_argument(
+        "--precision",
+        choices=("fp32", "bf16", "fp16"),
+        help="of the model; default: bf16 on an accelerator that has it, else fp32",
+    )
+    earlier = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
+    parser.add_argument("--dtype", dest="precision", type=lambda name: earlier.get(name, name), help=argparse.SUPPRESS)
     parser.add_argument(
         "--dual-softmax", action="store_true", help="also rank by dual softmax, in both ways (sees all test queries)"
     )
@@ -54,6 +60,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from dmae.modeling import load_pretrained  # heavy libraries only when the command runs
+    from dmae.modeling.precision import place, precision_of
 
     from ..evaluation.evaluation import encode_samples, evaluate_encoded
     from ..processes import Processes
@@ -66,8 +73,8 @@ def run(args: argparse.Namespace) -> int:
     started = time.monotonic()
     state = _state(args)
     processes = Processes.of(state)
-    model, processor = load_pretrained(args.model, **({"dtype": args.dtype} if args.dtype else {}))
-    model.to(args.device or state.device)
+    model, processor = load_pretrained(args.model)
+    place(model, args.device or state.device, args.precision)
     settings_from = _settle(args, model, processor)
     samples, missing = _samples(args)
     bank = _captions(_listed(args, args.query_bank)) if args.query_bank else ()
@@ -83,6 +90,7 @@ def run(args: argparse.Namespace) -> int:
         "num_frames": processor.video_processor.num_frames,
         "sampling": processor.video_processor.sampling,
         "max_words": processor.max_words,
+        "precision": precision_of(model),
         "settings_from": settings_from,
         "sentence_order": args.sentence_order,
         "seconds": round(time.monotonic() - started, 1),
