@@ -1,6 +1,6 @@
-"""How fast is the Space? Its start, one visitor's search in a browser, and many visitors at once, against its limits.
+"""How fast is the Space? Its start, a search in a browser, and many visitors at once, alone and beside an index job.
 
-    python benchmarks/space_load.py      # 1,000 videos, a text tower of ViT-B/32's size, 20 visitors for 60 s
+    python benchmarks/space_load.py      # 10,000 videos, a text tower of ViT-B/32's size, 20 visitors for twice 60 s
 
 Everything stays on this machine. Prints one table; the limits are those that the Space is built to.
 """
@@ -16,7 +16,10 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -49,7 +52,8 @@ WORDS = (
     "tree",
 )
 FRAMES, THINK_SECONDS, WARM_QUERIES = 12, 1.0, 30
-LIMITS = {"start": 10.0, "search": 1.0, "visitors": 5.0}  # seconds
+LIMITS = {"start": 10.0, "search": 1.0, "visitors": 1.0}  # seconds
+SLOWER, GROWTH = 2.0, 0.02  # how much an index job may slow visitors down; how much memory may grow within a minute
 
 
 def make_files(folder: Path, videos: int) -> None:
@@ -148,7 +152,8 @@ async def visitors(url: str, count: int, seconds: float, server: psutil.Process)
 
 async def search_once(client: httpx.AsyncClient, session: str) -> None:
     """What the page does: the search with its explanation, then the first pictures."""
-    answer = await client.post("gradio_api/call/ask", json={"data": [query(), None, None], "session_hash": session})
+    asked = {"data": [query(), None, None, True, True], "session_hash": session}
+    answer = await client.post("gradio_api/call/ask", json=asked)
     answer.raise_for_status()
     events = (await client.get(f"gradio_api/call/ask/{answer.json()['event_id']}")).text
     if "event: complete" not in events:
@@ -161,6 +166,31 @@ async def search_once(client: httpx.AsyncClient, session: str) -> None:
         reply.raise_for_status()
 
 
+@contextmanager
+def indexing(folder: Path):
+    """Indexes the 40 videos into new indexes, one after the other, for as long as the block lasts; tells how many."""
+    done, stop = [], threading.Event()
+
+    def work():
+        while not stop.is_set():
+            command = [sys.executable, "-m", "dmae.cli", "index", str(folder / "corpus" / "test")]
+            command += ["--model", str(folder / "model"), "--index", str(folder / f"job-{len(done)}")]
+            job = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            while job.poll() is None and not stop.wait(0.2):
+                pass
+            if job.poll() is None:
+                job.terminate()
+            elif job.returncode:
+                raise RuntimeError(f"the index job ended with {job.returncode}")
+            done.append(job.wait())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    yield done
+    stop.set()
+    thread.join()
+
+
 def report(rows: list[tuple[str, str, str, bool]]) -> None:
     print(f"{'what':<46}{'measured':>22}{'limit':>12}")
     for what, measured, limit, fine in rows:
@@ -169,7 +199,7 @@ def report(rows: list[tuple[str, str, str, bool]]) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--videos", type=int, default=1000)
+    parser.add_argument("--videos", type=int, default=10_000)
     parser.add_argument("--visitors", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=60)
     args = parser.parse_args()
@@ -180,13 +210,19 @@ def main() -> int:
         try:
             warm = np.percentile(browser_searches(url), [50, 95])
             process = psutil.Process(server.pid)
-            times, errors, memory = asyncio.run(visitors(url, args.visitors, args.seconds, process))
+            load = partial(visitors, url, args.visitors, args.seconds, process)
+            times, errors, memory = asyncio.run(load())
+            with indexing(Path(folder)) as jobs:
+                busy, busy_errors, _ = asyncio.run(load())
         finally:
             server.terminate()  # SIGINT is ignored by what a shell started in the background
             server.wait(30)
     half, p95 = np.percentile(times, [50, 95])
+    slower = np.percentile(busy, 95) / p95
+    errors += busy_errors
     third = len(memory) // 3
     growth = (np.mean(memory[-third:]) - np.mean(memory[third : 2 * third])) / 1e6
+    size = memory[-1] / 1e6
     for error in errors[:3]:
         print("error:", error)
     report(
@@ -197,8 +233,14 @@ def main() -> int:
             (f"{args.visitors} visitors: searches answered", f"{len(times)}", "", bool(times)),
             (f"{args.visitors} visitors: errors", f"{len(errors)}", "0", not errors),
             (f"{args.visitors} visitors: median", f"{half:.2f} s", "", True),
-            (f"{args.visitors} visitors: p95", f"{p95:.2f} s", "5 s", p95 <= LIMITS["visitors"]),
-            ("memory, last third less middle third", f"{growth:+.0f} of {memory[-1] / 1e6:.0f} MB", "", True),
+            (f"{args.visitors} visitors: p95", f"{p95:.2f} s", "1.0 s", p95 <= LIMITS["visitors"]),
+            (
+                "memory, last third less middle third",
+                f"{growth:+.0f} of {size:.0f} MB",
+                "2 %",
+                growth <= GROWTH * size,
+            ),
+            (f"p95 while indexing ({len(jobs)} jobs), against that", f"{slower:.2f} times", "2", slower <= SLOWER),
         ]
     )
     return 0
