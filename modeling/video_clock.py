@@ -1,5 +1,6 @@
 """Packets on one clock, where a file is several recordings joined and its time stamps jump."""
 
+import math
 from fractions import Fraction
 
 import av
@@ -21,21 +22,22 @@ class SteadyClock:
     """
 
     def __init__(self, time_base: Fraction, may_leap: bool):
-        self.slip = int(SLIP / time_base)
-        self.longest_gap = int(LONGEST_GAP / time_base) if may_leap else None
         self.jumps = 0
+        self._least = -int(SLIP / time_base)
+        self._most = int(LONGEST_GAP / time_base) if may_leap else math.inf
         self._offset = 0
-        self._expected: int | None = None  # decoding time of the next packet on the steady clock
+        self._last: int | None = None  # decoding time of the packet before, as it is written
+        self._before: av.Packet | None = None
 
     def adjust(self, packet: av.Packet) -> None:
         """Moves the time stamps of the next packet."""
-        if packet.dts is not None:
-            if self._expected is not None:
-                gap = packet.dts + self._offset - self._expected
-                if gap < -self.slip or (self.longest_gap is not None and gap > self.longest_gap):
-                    self._offset -= gap
-                    self.jumps += 1
-            self._expected = packet.dts + self._offset + (packet.duration or 0)
+        decoded = packet.dts
+        if decoded is not None:
+            last = self._last
+            if last is not None and not self._least <= decoded - last <= self._most:
+                self._offset += last - decoded + (self._before.duration or 0 if self._before is not None else 0)
+                self.jumps += 1
+            self._last, self._before = decoded, packet
         if self._offset:
             packet.pts = packet.pts + self._offset if packet.pts is not None else None
             packet.dts = packet.dts + self._offset if packet.dts is not None else None
