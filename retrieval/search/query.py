@@ -73,8 +73,9 @@ def encode_text_queries(model, processor, texts: Sequence[str]) -> list[EncodedQ
             raise VideoIndexError(f"the query must be a text, got {type(text).__name__}")
         if not text.strip():
             raise VideoIndexError("the query is empty: write what the video should show")
-    features = encode_texts(model, processor, [as_unicode(text) for text in texts])
-    return [EncodedQuery(features[n : n + 1], text) for n, text in enumerate(texts)]
+    whole = [as_unicode(text) for text in texts]
+    features = encode_texts(model, processor, whole)
+    return [EncodedQuery(features[n : n + 1], text) for n, text in enumerate(whole)]
 
 
 def encode_example(model, processor, example: Any) -> EncodedQuery:

@@ -10,7 +10,7 @@ from video_files import write_video
 from dmae.modeling import VideoDecodeError
 from dmae.retrieval import VideoIndexError
 from dmae.retrieval.media import find_videos, names_media
-from dmae.retrieval.search.query import encode_queries
+from dmae.retrieval.search.query import encode_queries, words_of
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +86,8 @@ def test_a_text_with_half_a_character_is_searched_for_without_it(model):
     for text in ("a red \ud83d square", "\udfff", "a \udc80 file name", "\ud83d\ude00 joined"):
         assert torch.isfinite(encoded(model, text)).all()
     torch.testing.assert_close(encoded(model, "a \ud83d dog"), encoded(model, "a \ufffd dog"))
+    (query,) = encode_queries(*model, ["a \ud83d dog"])
+    assert words_of(model[1], query)[0][0] == "a"
 
 
 def test_programs_in_typescript_are_no_videos(tmp_path):
