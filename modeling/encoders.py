@@ -23,6 +23,7 @@ class Encoder:
     """One type of dual encoder.
 
     Attributes:
+        title: what people call it.
         text_tower, vision_tower: names of the towers' classes in transformers.
         text_length: tokens of the texts that it was trained with; a tower may have more positions.
         first_is_sentence: the sentence is the state of the first token, rather than the tower's pooled output.
@@ -36,6 +37,7 @@ class Encoder:
         image_mean, image_std, resample: of pictures, where a checkpoint does not say.
     """
 
+    title: str
     text_tower: str
     vision_tower: str
     text_length: int = 77
@@ -64,17 +66,24 @@ _SIGLIP: dict[str, Any] = {
 }
 
 ENCODERS = {
-    "clip": Encoder("CLIPTextModel", "CLIPVisionModel"),
+    "clip": Encoder("CLIP", "CLIPTextModel", "CLIPVisionModel"),
     # Its end token has id 2, which CLIP's own text tower would take for a sign of a legacy checkpoint.
-    "metaclip_2": Encoder("MetaClip2TextModel", "MetaClip2VisionModel"),
+    "metaclip_2": Encoder("MetaCLIP 2", "MetaClip2TextModel", "MetaClip2VisionModel"),
     # Also SigLIP 2 at fixed resolutions: those checkpoints are of this type.
-    "siglip": Encoder("SiglipTextModel", "SiglipVisionModel", **_SIGLIP),
+    "siglip": Encoder("SigLIP", "SiglipTextModel", "SiglipVisionModel", **_SIGLIP),
     # SigLIP 2 "naflex": pictures become squares here, where its own processor would keep their shape.
     "siglip2": Encoder(
-        "Siglip2TextModel", "Siglip2VisionModel", patches=True, resample=PILImageResampling.BILINEAR, **_SIGLIP
+        "SigLIP 2",
+        "Siglip2TextModel",
+        "Siglip2VisionModel",
+        patches=True,
+        resample=PILImageResampling.BILINEAR,
+        **_SIGLIP,
     ),
-    "altclip": Encoder("AltCLIPTextModel", "AltCLIPVisionModel", positions_follow_padding=True),
-    "chinese_clip": Encoder("ChineseCLIPTextModel", "ChineseCLIPVisionModel", text_length=52, first_is_sentence=True),
+    "altclip": Encoder("AltCLIP", "AltCLIPTextModel", "AltCLIPVisionModel", positions_follow_padding=True),
+    "chinese_clip": Encoder(
+        "Chinese-CLIP", "ChineseCLIPTextModel", "ChineseCLIPVisionModel", text_length=52, first_is_sentence=True
+    ),
 }
 
 # Types that look like dual encoders and cannot be ones here.

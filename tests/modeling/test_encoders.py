@@ -14,7 +14,8 @@ from PIL import Image
 from tiny import TEXT, VISION, tiny_config
 from transformers import AutoTokenizer
 
-from dmae.modeling import DmaeModel, DmaeVideoProcessor, load_pretrained
+from dmae.modeling import DmaeModel, DmaeVideoProcessor, InputError, load_pretrained
+from dmae.training.release.model_card import save_model_card
 
 LENGTHS = {"clip": 32, "metaclip_2": 77, "siglip": 24, "siglip2": 24, "altclip": 77, "chinese_clip": 52}
 SHORT_AND_LONG = [*SENTENCES, SENTENCES[0] * 2]
@@ -242,3 +243,25 @@ def test_towers_that_do_not_fit_together_are_named():
         DmaeModel(tiny_config(**siglip, vision_config=square | {"vision_use_head": False}))
     with pytest.raises(ValueError, match=r"end in 32 \(text\) and 48 \(vision\), not projection_dim=32"):
         DmaeModel(tiny_config(**siglip, vision_config=VISION))
+
+
+@every_type
+def test_a_model_card_can_be_written(checkpoint, tmp_path):
+    model = DmaeModel.from_dual_encoder(checkpoint[1])
+    card = save_model_card(tmp_path, model.config).read_text(encoding="utf-8")
+    assert f"- {model.config.encoder}\n" in card and "frames of 32 × 32 pixels (patches of 16)" in card
+
+
+def test_a_tokenizer_without_padding_is_named(checkpoint_without_padding):
+    _, processor = load_pretrained(checkpoint_without_padding)
+    assert len(processor(text="a dog")["input_ids"]) == 1
+    with pytest.raises(InputError, match=r"no padding token: set tokenizer.pad_token"):
+        processor(text=["a dog", "a dog runs over the grass"])
+
+
+@pytest.fixture
+def checkpoint_without_padding(tmp_path):
+    save_dual_encoder("clip", tmp_path)
+    path = tmp_path / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "pad_token": None}))
+    return tmp_path

@@ -14,6 +14,7 @@ import yaml
 from huggingface_hub import EvalResult, ModelCardData
 
 from dmae.modeling import DmaeConfig
+from dmae.modeling.encoders import ENCODERS, picture_size
 
 from ..config import TrainConfig, keys_with
 from ..corpora.benchmarks import BENCHMARKS
@@ -23,7 +24,7 @@ from ..tracking import PLOT_FILE
 
 REPO_PLACEHOLDER = "YOUR_NAME/YOUR_MODEL"
 PACKAGES = ("dmae-video-search", "torch", "transformers", "accelerate", "datasets", "huggingface_hub", "av")
-TAGS = ["text-video-retrieval", "video-search", "dmae", "clip"]
+TAGS = ["text-video-retrieval", "video-search", "dmae"]
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,12 @@ def save_model_card(model_dir: str | os.PathLike, config: DmaeConfig, run: Train
 
 def model_card(config: DmaeConfig, run: TrainingRun | None = None) -> str:
     """The card as markdown with the Hub's YAML head, `model-index` included."""
-    sections = [f"---\n{_metadata(run).to_yaml()}\n---", "# DMAE text-video retrieval model", _what(config, run), _USE]
+    sections = [
+        f"---\n{_metadata(config, run).to_yaml()}\n---",
+        "# DMAE text-video retrieval model",
+        _what(config, run),
+        _USE,
+    ]
     if run is not None:
         sections += [_evaluation(run)] if "t2v_R@1" in run.reported else []
         sections += [_training(run)]
@@ -116,8 +122,8 @@ def _title_of(source: str) -> str:
     return BENCHMARKS[source].title if source in BENCHMARKS else public_name(source)
 
 
-def _metadata(run: TrainingRun | None) -> ModelCardData:
-    facts = {"library_name": "transformers", "pipeline_tag": "feature-extraction", "tags": TAGS}
+def _metadata(config: DmaeConfig, run: TrainingRun | None) -> ModelCardData:
+    facts = {"library_name": "transformers", "pipeline_tag": "feature-extraction", "tags": [*TAGS, config.encoder]}
     if run is None:
         return ModelCardData(**facts)
     return ModelCardData(
@@ -162,15 +168,16 @@ def _title(name: str) -> str:
 
 
 def _what(config: DmaeConfig, run: TrainingRun | None) -> str:
-    vision = config.vision_config
+    encoder = ENCODERS[config.encoder]
+    height, width = picture_size(encoder, config.vision_config)
     losses = ["NegNCE" if config.loss == "negnce" else "InfoNCE"]
     if config.tpm_predictor:
         losses.append("triplet partial margin contrastive learning (TPM-CL)")
     text = (
-        "A text-video search model: CLIP towers compared by dual-modal attention-enhanced similarity (DMAE) and "
-        f"trained with {' and '.join(losses)}, [arXiv:2309.11082]"
-        f"(https://arxiv.org/abs/2309.11082). Videos are read as {config.num_frames} frames of {vision.image_size} × "
-        f"{vision.image_size} pixels (patches of {vision.patch_size}), texts as at most {config.max_words} tokens; "
+        f"A text-video search model: {encoder.title} towers compared by dual-modal attention-enhanced similarity "
+        f"(DMAE) and trained with {' and '.join(losses)}, [arXiv:2309.11082]"
+        f"(https://arxiv.org/abs/2309.11082). Videos are read as {config.num_frames} frames of {height} × "
+        f"{width} pixels (patches of {config.vision_config.patch_size}), texts as at most {config.max_words} tokens; "
         f"embeddings have {config.projection_dim} dimensions."
     )
     if run is not None:
@@ -282,7 +289,8 @@ def _limits(config: DmaeConfig) -> str:
     return (
         f"## Limits and biases\n\n{config.num_frames} frames of a video are looked at: what happens between two of "
         f"them may not be seen. {order} Sound is not used. Texts beyond {config.max_words} tokens are cut. Weights "
-        "that began as CLIP's carry the biases of its training data, and captions those of whoever wrote them."
+        f"that began as {ENCODERS[config.encoder].title}'s carry the biases of its training data, and captions those "
+        "of whoever wrote them."
     )
 
 
