@@ -20,6 +20,7 @@ from .video_clock import SteadyClock
 # Demuxers for files that hold their own footage. Playlists (HLS, concat, DASH), devices, network protocols and single
 # pictures are left out on purpose: a playlist can name any other file of the machine.
 CONTAINER_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,gif,apng,flv,asf,ogg,mxf,dv,ivf,obu,nut,rm"
+READ_BLOCK = 1 << 20
 WIDEST_PIXEL = Fraction(5)  # the widest in use is under 3; more is a mistake in the file
 URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+://")
 
@@ -87,7 +88,24 @@ class OpenVideo:
                         clock.adjust(packet)
                     yield packet
         except (FFmpegError, OSError) as error:
-            self.damage = getattr(error, "strerror", None) or str(error)
+            reason = getattr(error, "strerror", None) or str(error)
+            if self._is_out_of_reach(error):  # what was read so far would be taken for the whole
+                raise VideoDecodeError(self.name, f"could not be read to its end ({reason})", passing=True) from error
+            self.damage = reason
+
+    def _is_out_of_reach(self, error: Exception) -> bool:
+        """Whether a disk or a network failed, rather than the file's content, for which FFmpeg has the same errors."""
+        if not isinstance(error, OSError):
+            return False
+        if not isinstance(error, FFmpegError) or not isinstance(self.target, str):
+            return not isinstance(error, FFmpegError)
+        try:
+            with open(self.target, "rb") as file:
+                while file.read(READ_BLOCK):
+                    pass
+        except OSError:
+            return True
+        return False
 
     def close(self) -> None:
         if self.container is not None:

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from dmae.modeling.file_names import DiskNames
 from dmae.modeling.remote_videos import (
     RemoteVideo,
     RemoteVideoError,
@@ -295,7 +296,7 @@ def _one(name: str | os.PathLike, options: Mapping[str, Any], folder: Path) -> S
         if not str(name).startswith("file://"):
             return RemoteSource(str(name), options)
         name = url2pathname(urlsplit(str(name)).path)
-    path = Path(os.path.abspath(folder / os.path.expanduser(name)))
+    path = DiskNames(Path("/")).path(os.path.abspath(folder / os.path.expanduser(name)))
     if path.suffix.lower() == LIST_SUFFIX and path.is_file():
         return ListSource(path, options)
     return LocalSource(path)

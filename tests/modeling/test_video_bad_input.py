@@ -10,6 +10,7 @@ from fractions import Fraction
 from functools import cache
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from video_files import FRAMES, middles, read_numbers, write_video
 
 from dmae.modeling.video_reading import VideoDecodeError, VideoLimits, read_frames
+from dmae.modeling.video_source import OpenVideo
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +134,40 @@ def test_binary_files_and_rows(video):
         {"path": "gone.mp4", "bytes": data},
     ):
         assert read_numbers(read_frames(source, 4).frames) == expected
+
+
+class Unplugged(io.BytesIO):
+    """A file whose disk or network goes after so many bytes were read."""
+
+    def __init__(self, data: bytes, reach: int):
+        super().__init__(data)
+        self.reach = reach
+
+    def read(self, size=-1):
+        self.reach -= size
+        if self.reach < 0:
+            raise OSError(5, "Input/output error")
+        return super().read(size)
+
+
+def test_half_of_what_could_be_read_is_not_taken_for_the_whole(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (120, 64, 96, 3), np.uint8)
+    data = write_video(tmp_path / "a.mkv", list(noise), options={"g": "10", "crf": "1"}).read_bytes()
+    assert len(data) > 200_000
+    with pytest.raises(VideoDecodeError, match=r"Input/output error") as told:
+        read_frames(Unplugged(data, len(data) // 2))
+    assert told.value.passing
+    with pytest.warns(UserWarning):  # a file that is itself half is another matter
+        read_frames(data[: len(data) // 2])
+
+
+def test_a_disk_that_fails_is_told_from_a_file_that_is_bad(tmp_path):
+    film = write_video(tmp_path / "a.mkv", 20)
+    video = OpenVideo(str(film), str(film), VideoLimits(), 1)
+    trouble = av.error.OSError(5, "Input/output error")
+    assert not video._is_out_of_reach(trouble) and not video._is_out_of_reach(av.error.InvalidDataError(1, "bad"))
+    film.unlink()
+    assert video._is_out_of_reach(trouble)
 
 
 def test_a_name_that_looks_like_a_protocol(tmp_path, monkeypatch, video):

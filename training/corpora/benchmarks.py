@@ -13,9 +13,9 @@ from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from dmae.modeling.file_names import normal
 from dmae.modeling.media_files import VIDEO_SUFFIXES
 
-from .file_names import normal
 from .folder import without_missing
 from .plain_pickle import read_plain_pickle
 from .samples import CorpusError, VideoSample, caption_tuple, merge_rows, warn_uncaptioned

@@ -5,10 +5,10 @@ import logging
 from dataclasses import replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+from dmae.modeling.file_names import DiskNames
 from dmae.modeling.media_files import VIDEO_SUFFIXES
 from dmae.modeling.remote_videos import RemoteVideo, is_url
 
-from .file_names import DiskNames
 from .samples import CorpusError, VideoSample, merge_rows, sample_from_row
 from .tables import read_rows
 

@@ -20,9 +20,9 @@ from datasets.exceptions import DatasetNotFoundError, DatasetsError
 # Of whichever HTTP library the client is built on.
 from huggingface_hub.errors import HTTPError  # pyright: ignore[reportPrivateImportUsage]
 
+from dmae.modeling.file_names import DiskNames
 from dmae.modeling.remote_videos import RowVideo
 
-from .file_names import DiskNames
 from .folder import inside
 from .samples import (
     CAPTION_COLUMNS,

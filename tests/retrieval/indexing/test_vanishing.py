@@ -1,6 +1,7 @@
 """What was not found is not gone: nothing is taken out of an index because a disk, a right or a link is missing."""
 
 import os
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -197,3 +198,12 @@ def test_troubles_around_a_file_are_told_from_those_in_it(tmp_path, monkeypatch)
         monkeypatch.setattr("av.open", refuse)
         (item,) = FrameLoader([film], workers=0)
         assert item.error.passing and item.error.reason.startswith("cannot be read as a video")
+
+
+def test_a_list_names_files_however_their_letters_are_written(tmp_path):
+    name = "Größe/Café.mp4"
+    touch(tmp_path, unicodedata.normalize("NFD", name))
+    (tmp_path / "list.txt").write_text(unicodedata.normalize("NFC", name), encoding="utf-8")
+    plan = make_plan(tmp_path / "list.txt", [])
+    assert len(plan.new) == 1 and not plan.missing
+    assert len(make_plan(tmp_path / unicodedata.normalize("NFC", "Größe"), []).new) == 1

@@ -22,16 +22,19 @@ class DiskNames:
         where it would be.
         """
         path = self.root / name
-        if str(name).isascii() or path.exists():
+        if str(name).isascii() or os.path.exists(path):
             return path
-        path = self.root
-        for part in PurePath(name).parts:
+        path = Path(PurePath(path).anchor) if PurePath(name).is_absolute() else self.root
+        for part in PurePath(name).relative_to(PurePath(name).anchor).parts:
             exact = path / part
-            path = exact if exact.exists() else path / self._listing(path).get(normal(part), part)
+            path = exact if os.path.exists(exact) else path / self._listing(path).get(normal(part), part)
         return path
 
     def _listing(self, folder: Path) -> dict[str, str]:
         if folder not in self._listings:
-            names = sorted(os.listdir(folder)) if folder.is_dir() else []
+            try:
+                names = sorted(os.listdir(folder))
+            except OSError:  # there is none, or it is closed to us: opening the file will say so
+                names = []
             self._listings[folder] = {normal(name): name for name in names}
         return self._listings[folder]
