@@ -270,10 +270,24 @@ class DmaeModel(DmaePreTrainedModel):
                 f"frame_mask has shape {tuple(frame_mask.shape)}, but pixel_values_videos has {batch} videos of "
                 f"{num_frames} frames"
             )
+        return self.join_frames(self.get_frame_features(pixel_values_videos, frame_mask), frame_mask)
+
+    def get_frame_features(self, pixel_values_videos: torch.FloatTensor, frame_mask: torch.Tensor) -> torch.Tensor:
+        """`(B, F, D)` projections of the frames before they are made a video by [`join_frames`]: each by itself, or
+        with its neighbours' where the vision tower shifts tokens.
+        """
         pixels = pixel_values_videos.flatten(0, 1).to(self.vision_model.dtype)
         options = {"neighbours": frame_neighbours(frame_mask)} if self.config.token_shift else {}
         frames = self.visual_projection(picture_states(self.encoder_type, self.vision_model, pixels, **options))
-        frames = frames.unflatten(0, (batch, num_frames))
+        return frames.unflatten(0, pixel_values_videos.shape[:2])
+
+    def join_frames(self, frames: torch.Tensor, frame_mask: torch.Tensor) -> VideoFeatures:
+        """Makes videos of frames that went through the vision tower.
+
+        Args:
+            frames: `(B, F, D)` from [`get_frame_features`], also of parts of what was one video there.
+            frame_mask: `(B, F)`, 0 = padding.
+        """
         if self.config.temporal_layers:
             frames = self.frame_transformer(frames, frame_mask)
         frame_embeds = _unit(frames)

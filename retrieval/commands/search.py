@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from ..inputs import as_unicode
-from ..times import clock
+from ..times import clock, span_clock
 from .arguments import add_index, add_model, load_model, storage_options
 
 PARTS = {"or": "alternatives", "and": "also", "like": "like", "without": "without"}  # option: argument of `search`
@@ -32,6 +32,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--min-score", type=float, help="leave out results below this score")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write the results as a self-contained page")
     parser.add_argument("--thumbnails", type=Path, metavar="FOLDER", help="write thumbnails there and name them")
+    parser.add_argument("--every-span", action="store_true", help="list every matching span, not one per video")
+    parser.add_argument("--cut", type=Path, metavar="FOLDER", help="write each result's span there as a video file")
+    parser.add_argument("--padding", type=float, default=0.0, metavar="S", help="seconds before and after each cut")
+    parser.add_argument("--timeline", type=Path, metavar="FILE", help="write the spans as FILE.otio, .edl or .csv")
     parser.add_argument("--json", action="store_true", help="print the results as JSON, best first")
 
 
@@ -39,12 +43,17 @@ def run(args: argparse.Namespace) -> int:
     from ..storage.table import VideoTable
 
     VideoTable.open(args.index, storage_options=storage_options(args))  # a missing index is told before a model loads
+    if args.timeline:
+        from ..sharing.edit_lists import check_timeline
+
+        check_timeline(args.timeline)
     from ..index import VideoIndex
 
     model, processor = load_model(args)
     index = VideoIndex.open(args.index, model, processor, read_only=True, storage_options=storage_options(args))
     parts = {name: getattr(args, name) for name in PARTS.values()}
     limits = {"offset": args.offset, "where": args.where, "min_score": args.min_score}
+    limits["per_video"] = not args.every_span
     hits = index.search(args.query, args.k, **limits, **parts)
     pictures = index.thumbnails([hit.id for hit in hits]) if args.html or args.thumbnails else {}
     if args.html:
@@ -52,12 +61,27 @@ def run(args: argparse.Namespace) -> int:
 
         args.html.write_text(html_report(as_unicode(args.query), hits, pictures, offset=args.offset), encoding="utf-8")
     files = write_thumbnails(args.thumbnails, pictures) if args.thumbnails else {}
+    clips = _cut(hits, args) if args.cut else None
+    if args.timeline:
+        from ..sharing.edit_lists import write_timeline
+
+        write_timeline(hits, args.timeline, as_unicode(args.query))
     if args.json:
         found = [hit.to_dict() | ({"thumbnail": files.get(hit.id)} if args.thumbnails else {}) for hit in hits]
+        for entry, clip in zip(found, clips or []):
+            entry["clip"] = str(clip)
         print(json.dumps(found, ensure_ascii=False))
     else:
         print_hits(args.query, hits, args.offset, files)
+        for clip in clips or []:
+            print(clip)
     return 0
+
+
+def _cut(hits, args: argparse.Namespace) -> list[Path]:
+    from ..sharing.clips import cut_hits
+
+    return cut_hits(hits, args.cut, padding=args.padding)
 
 
 def write_thumbnails(folder: Path, pictures: dict[str, bytes]) -> dict[str, str]:
@@ -81,11 +105,17 @@ def print_hits(query: str, hits, offset: int, thumbnails: dict[str, str]) -> Non
         print(f"nothing found for {query!r}")
         return
     table = Table(title=Text(query))
-    for name in ("", "score", "best moment", "length"):
+    for name in ("", "score", "span", "best moment", "length"):
         table.add_column(name, justify="right")
     for name in ("video", *(("thumbnail",) if thumbnails else ())):
         table.add_column(name, overflow="fold")
     for rank, hit in enumerate(hits, start=offset + 1):
-        cells = [str(rank), f"{hit.score:.3f}", clock(hit.best_time), clock(hit.duration), Text(hit.path or hit.id)]
-        table.add_row(*cells, *([Text(thumbnails.get(hit.id, ""))] if thumbnails else []))
+        times = span_clock(hit.start, hit.end), clock(hit.best_time), clock(hit.duration)
+        table.add_row(
+            str(rank),
+            f"{hit.score:.3f}",
+            *times,
+            Text(hit.path or hit.id),
+            *([Text(thumbnails.get(hit.id, ""))] if thumbnails else []),
+        )
     Console().print(table)

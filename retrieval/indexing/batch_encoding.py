@@ -5,6 +5,7 @@ several videos together; they become normalised floats on the device. On an acce
 while the next one is put together.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -47,13 +48,15 @@ class Preparation:
     """What a decoding process does beside decoding, as `FrameLoader`'s `prepare`.
 
     Args:
-        files: what is decoded, by position.
+        files: what is decoded, by position. longest: seconds; of a longer video only its duration is told.
     """
 
-    def __init__(self, files: Sequence[CorpusFile], video_processor):
-        self.files, self.video_processor = files, video_processor
+    def __init__(self, files: Sequence[CorpusFile], video_processor, longest: float = math.inf):
+        self.files, self.video_processor, self.longest = files, video_processor, longest
 
     def __call__(self, position: int, frames: VideoFrames) -> DecodedVideo:
+        if frames.duration > self.longest:
+            return DecodedVideo(torch.zeros(0, dtype=torch.uint8), [], {"duration": float(frames.duration)})
         file, middle = self.files[position], frames.frames[len(frames.frames) // 2]
         pixels, mask = cropped_bytes(frames, self.video_processor)
         details = {"path": file.path, "duration": float(frames.duration), "thumbnail": make_thumbnail(middle)}

@@ -14,12 +14,14 @@ from tqdm.auto import tqdm
 from dmae.modeling.errors import VideoDecodeError
 from dmae.modeling.frame_loader import FrameLoader
 
+from ..storage.journal import drop_journals
 from ..storage.rows import make_rows
 from ..storage.sharding import share_of
 from ..storage.table import VideoTable
 from .batch_encoding import BatchEncoder, DecodedVideo, EncodedVideo, Preparation
 from .corpus import CorpusFile, Plan, make_plan
 from .failures import FailureLog
+from .long_videos import encode_long_video
 from .report import AddOptions, AddReport
 
 LONGEST_WAIT = timedelta(days=7)  # of a launch's first process for its last
@@ -91,6 +93,7 @@ def finish(table: VideoTable, work: Work, *, prune: bool, vector_index_above: in
         table.update([{"id": f.id, "path": f.path, "file_size": f.size, "modified": f.modified} for f in touched])
     if prune and work.plan.vanished:
         work.report.removed = table.delete(work.plan.vanished)
+        drop_journals(table, work.plan.vanished)
     table.maintain(vector_index_above)
 
 
@@ -112,20 +115,33 @@ def _share(plan: Plan, failures: FailureLog, report: AddReport, options: AddOpti
 
 
 def encode_files(table: VideoTable, model, processor, work: Work, options: AddOptions) -> None:
-    """Encodes files batch by batch; commits what is whole, also when interrupted."""
+    """Encodes files batch by batch; commits what is whole, also when interrupted. Long videos come last."""
     pending = PendingRows(table, options)
     encoder = BatchEncoder(model, processor, options.batch_size * processor.video_processor.num_frames)
     report, changed = work.report, {file.id for file in work.plan.changed}
     bar = tqdm(total=len(work.todo), unit="video", disable=not options.progress, desc="Indexing")
     bad: list[tuple[CorpusFile, VideoDecodeError]] = []
+    long: list[CorpusFile] = []
+
+    def done(file: CorpusFile) -> None:
+        report.updated += file.id in changed
+        report.added += file.id not in changed
+        bar.update()
+
     try:
-        for videos in encoder(_load(processor, work.todo, bad, bar, options)):
+        for videos in encoder(_load(table, processor, work.todo, bad, long, bar, options)):
             for video in videos:
                 pending.add(video)
-                report.updated += video.file.id in changed
-                report.added += video.file.id not in changed
-            bar.update(len(videos))
+                done(video.file)
             pending.commit_if_due()
+        pending.flush()
+        for file in long:
+            try:
+                encode_long_video(table, model, processor, file, options)
+                done(file)
+            except VideoDecodeError as error:
+                bad.append((file, error))
+                bar.update()
     finally:
         bar.close()
         pending.close()
@@ -133,16 +149,21 @@ def encode_files(table: VideoTable, model, processor, work: Work, options: AddOp
         report.failed += [(file.path, error.reason) for file, error in bad]
 
 
-def _load(processor, todo, bad, bar, options: AddOptions) -> Iterator[tuple[CorpusFile, DecodedVideo]]:
-    """Decoded files in order; a bad one is noted and left out."""
-    prepare = Preparation(todo, processor.video_processor)
+def _load(
+    table: VideoTable, processor, todo, bad, long, bar, options: AddOptions
+) -> Iterator[tuple[CorpusFile, DecodedVideo]]:
+    """Decoded files in order; one that is bad, or longer than a segment, is noted and left out."""
+    longest = table.settings.longest_segment
+    prepare = Preparation(todo, processor.video_processor, longest)
     reading = {"workers": options.workers, "prefetch": READ_AHEAD, "prepare": prepare}
     for item in FrameLoader([file.video for file in todo], processor.video_processor, **reading):
-        if item.error is None:
-            yield todo[item.index], item.prepared
-        else:
+        if item.error is not None:
             bad.append((todo[item.index], item.error))
-            bar.update(1)
+            bar.update()
+        elif item.prepared.details["duration"] > longest:
+            long.append(todo[item.index])
+        else:
+            yield todo[item.index], item.prepared
 
 
 class PendingRows:

@@ -47,6 +47,7 @@ class AddOptions:
         source_options: of the stores that URLs lead to, as fsspec takes them, such as `{"key": …, "secret": …}`.
         rank, world_size: this process's share of the corpus (by default what the launcher set, else all of it).
         is_whole: asked for the path of each file to be encoded; one that is not whole yet is left for a later run.
+        tell: called now and then while a long video is encoded, with its path and the share (0 to 1) that is done.
         progress: show a progress bar (by default where standard error is a terminal).
     """
 
@@ -61,6 +62,7 @@ class AddOptions:
     rank: int = field(default_factory=lambda: int(os.environ.get("RANK", 0)))
     world_size: int = field(default_factory=lambda: int(os.environ.get("WORLD_SIZE", 1)))
     is_whole: Callable[[str], bool] | None = None
+    tell: Callable[[str, float], None] | None = None
     progress: bool = field(default_factory=sys.stderr.isatty)
 
     def __post_init__(self):

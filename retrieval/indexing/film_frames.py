@@ -1,0 +1,107 @@
+"""The frames of a long video that differ from the one before, read ahead in a process of their own."""
+
+import warnings
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, IterableDataset
+
+from dmae.modeling.errors import VideoDecodeError, one_line
+from dmae.modeling.video_source import source_name
+from dmae.modeling.video_stream import FrameStream
+
+CHUNK_FRAMES = 32
+CHUNK_MOMENTS = 512
+CELLS, CELL_SIDE = 16, 8  # two frames are compared by the means of 16 x 16 cells, fewer where they would be small
+SAME = 2.0  # of 255: the most by which the means of two frames that look the same differ
+
+
+class FilmChunk(NamedTuple):
+    """A few moments of a video.
+
+    Attributes:
+        pixels: uint8 `(N, H, W, 3)`: the frames that do not look like the one kept last.
+        first: how many were kept before.
+        frames: int64 `(M,)`, for each moment the number of the frame that it looks like, of all that were kept; only
+            the one before `first` may be of an earlier chunk.
+        moments: float64 `(M,)` seconds.
+        begin, duration: of the whole video, in seconds.
+        error: why it could not be read (further), else None.
+    """
+
+    pixels: torch.Tensor
+    first: int
+    frames: torch.Tensor
+    moments: torch.Tensor
+    begin: float
+    duration: float
+    error: VideoDecodeError | None = None
+
+
+def film_frames(
+    video: Any, frames_per_second: float | str, *, start: float | None, size: int | None, workers: int
+) -> Iterator[FilmChunk]:
+    """All of a video in chunks; the last may be empty. What is wrong with the file is an `error`, also that it ended
+    the process that decoded it.
+    """
+    film = _Film(FrameStream(video, frames_per_second, start=start, size=size))
+    try:
+        yield from DataLoader(film, batch_size=None, num_workers=min(workers, 1))
+    except RuntimeError as error:
+        if "worker" not in str(error):
+            raise
+        nothing = torch.zeros(0)
+        killed = VideoDecodeError(source_name(video), "the process that decoded it was killed")
+        yield FilmChunk(nothing, 0, nothing, nothing, 0.0, 0.0, killed)
+
+
+class _Film(IterableDataset):
+    def __init__(self, stream: FrameStream):
+        self.stream = stream
+
+    def __iter__(self) -> Iterator[FilmChunk]:
+        error = None
+        kept, frames, moments = [], [], []
+        count, last, last_pixels = 0, None, None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                for frame in self.stream:
+                    if frame.pixels is not last_pixels:  # the very same where the file shows one picture for long
+                        last_pixels, cells = frame.pixels, cell_means(frame.pixels)
+                        if last is None or np.abs(cells - last).max() > SAME:
+                            kept.append(frame.pixels)
+                            count, last = count + 1, cells
+                    frames.append(count - 1)
+                    moments.append(frame.moment)
+                    if len(kept) == CHUNK_FRAMES or len(moments) == CHUNK_MOMENTS:
+                        yield self._chunk(kept, count, frames, moments)
+                        kept, frames, moments = [], [], []
+            except Exception as fault:  # one bad file must not end the indexing of a corpus
+                told = isinstance(fault, VideoDecodeError)
+                error = fault if told else VideoDecodeError(source_name(self.stream.source), one_line(fault))
+        yield self._chunk(kept, count, frames, moments, error)
+
+    def _chunk(self, kept, count, frames, moments, error=None) -> FilmChunk:
+        return FilmChunk(
+            torch.from_numpy(np.stack(kept)) if kept else torch.zeros(0, dtype=torch.uint8),
+            count - len(kept),
+            torch.tensor(frames, dtype=torch.int64),
+            torch.tensor(moments, dtype=torch.float64),
+            self.stream.begin,
+            self.stream.duration,
+            error,
+        )
+
+
+def cell_means(pixels: np.ndarray) -> np.ndarray:
+    """float32 means of the cells, at most `(16, 16, 3)`, of a uint8 `(H, W, 3)` picture."""
+    counts = (min(max(side // CELL_SIDE, 1), CELLS) for side in pixels.shape[:2])
+    rows, columns = (
+        np.linspace(0, side, count, endpoint=False).astype(int) for side, count in zip(pixels.shape, counts)
+    )
+    sums = np.add.reduceat(np.add.reduceat(pixels, rows, axis=0, dtype=np.int64), columns, axis=1)
+    heights, widths = np.diff([*rows, pixels.shape[0]]), np.diff([*columns, pixels.shape[1]])
+    return (sums / (heights[:, None, None] * widths[None, :, None])).astype(np.float32)

@@ -1,0 +1,198 @@
+"""Encoding a video that is longer than one segment: read once, cut where its content changes, whole or not at all."""
+
+import json
+import time
+from dataclasses import asdict, dataclass
+
+import pyarrow as pa
+import torch
+from torch.nn import functional as F
+from tqdm.auto import tqdm
+
+from dmae.modeling.encoding import inference
+from dmae.modeling.errors import VideoDecodeError
+from dmae.modeling.features import VideoFeatures
+
+from ..storage.journal import Journal, drop_journals
+from ..storage.rows import VideoFile, make_rows
+from ..storage.table import VideoTable
+from .corpus import CorpusFile
+from .file_details import make_thumbnail, state_of
+from .film_frames import FilmChunk, film_frames
+from .report import AddOptions
+from .segmentation import Segmenter
+
+BAR = "{desc}: {n_fmt} of {total_fmt} s |{bar}| {remaining} left"
+JOURNAL_SEGMENTS = 64  # in one commit to the journal
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Frames that belong together: `(F, D)` projections, their moments and where the segment lies, in seconds."""
+
+    frames: torch.Tensor
+    moments: list[float]
+    start: float
+    end: float
+    thumbnail: bytes
+
+
+def encode_long_video(table: VideoTable, model, processor, file: CorpusFile, options: AddOptions) -> None:
+    """Encodes a video into the table, in one commit; what is encoded meanwhile outlasts a killed process.
+
+    Raises:
+        VideoDecodeError: it cannot be read. Nothing of it is in the table then, or what was there before.
+    """
+    settings = table.settings
+    journal = Journal(table, file.id, _state(table, file))
+    film = _Film(table, model, processor, file, journal)
+    size = processor.video_processor.read_options["size"]
+    chunks = film_frames(
+        file.video, settings.frames_per_second, start=journal.covered, size=size, workers=options.workers
+    )
+    bar = tqdm(unit="s", disable=not options.progress, desc=file.id, leave=False, bar_format=BAR)
+    try:
+        for chunk in chunks:
+            if chunk.error is not None:
+                raise chunk.error
+            film.take(chunk)
+            film.write_if_due(options.commit_seconds)
+            reached = round(film.reached)
+            bar.total = round(film.duration)
+            bar.update(reached - bar.n)
+            if options.tell is not None:
+                options.tell(file.path, min(film.reached / max(film.duration, 1e-9), 1.0))
+    except VideoDecodeError as error:
+        if error.passing:
+            film.write()
+        else:
+            drop_journals(table, [file.id])
+        raise
+    except BaseException:
+        film.write()  # so that the next run goes on from here
+        raise
+    finally:
+        bar.close()
+    film.finish()
+    details = {**state_of(file), "path": file.path, "duration": film.duration}
+    journal.move(lambda rows: _with_details(rows, details))
+
+
+def _state(table: VideoTable, file: CorpusFile) -> str:
+    """What makes a half-encoded video worth going on with."""
+    return json.dumps([file.size, file.modified, file.content_hash, asdict(table.settings)])
+
+
+@dataclass
+class _Film:
+    """A video on its way through the model: frames that wait to be cut, and segments that wait to be written."""
+
+    table: VideoTable
+    model: torch.nn.Module
+    processor: object
+    file: CorpusFile
+    journal: Journal
+    duration: float = 0.0
+    reached: float = 0.0  # seconds of the video that are encoded
+
+    def __post_init__(self):
+        self._segmenter = Segmenter(self.table.settings.segment_frames)
+        self._last: torch.Tensor | None = None  # (1, D), of the frame kept last
+        self._last_thumbnail = b""
+        self._frames: list[torch.Tensor] = []
+        self._moments: list[float] = []
+        self._thumbnails: list[bytes] = []
+        self._start = self.journal.covered
+        self._begin = 0.0
+        self._segments: list[Segment] = []
+        self._since = time.monotonic()
+
+    def take(self, chunk: FilmChunk) -> None:
+        self._begin, self.duration = chunk.begin, chunk.duration
+        if not len(chunk.moments):
+            return
+        kept = list(self._encode(chunk.pixels)) if len(chunk.pixels) else []
+        thumbnails = [make_thumbnail(pixels) for pixels in chunk.pixels.numpy()]
+        if self._last is not None:
+            kept, thumbnails = [self._last, *kept], [self._last_thumbnail, *thumbnails]
+        offset = chunk.first - (self._last is not None)
+        places = (chunk.frames - offset).tolist()
+        self._last, self._last_thumbnail = kept[-1], thumbnails[-1]
+        self._frames += [kept[place] for place in places]
+        self._thumbnails += [thumbnails[place] for place in places]
+        self._moments += chunk.moments.tolist()
+        self.reached = self._moments[-1] - chunk.begin
+        new = F.normalize(torch.stack([kept[place] for place in places]), dim=-1)
+        self._cut(self._segmenter.push(new.numpy()))
+
+    def finish(self) -> None:
+        self._cut(self._segmenter.finish())
+        self.write()
+
+    def _encode(self, pixels: torch.Tensor) -> torch.Tensor:
+        """`(N, D)` projections of `(N, H, W, 3)` frames."""
+        processor = self.processor.video_processor
+        with inference(self.model):
+            inputs = processor([pixels], do_sample_frames=False, return_tensors="pt")
+            inputs = {name: values[:, : len(pixels)].to(self.model.device) for name, values in inputs.items()}
+            return self.model.get_frame_features(**inputs)[0].cpu().float()
+
+    def _cut(self, lengths: list[int]) -> None:
+        end_of_video = self._begin + self.duration
+        for length in lengths:
+            moments = self._moments[:length]
+            start = self._begin if self._start is None else self._start
+            rest = self._moments[length : length + 1]
+            end = max(end_of_video, start) if not rest else self._border(moments[-1], rest[0])
+            middle = self._thumbnails[length // 2]
+            self._segments.append(Segment(torch.stack(self._frames[:length]), moments, start, end, middle))
+            self._start = end
+            for waiting in (self._frames, self._moments, self._thumbnails):
+                del waiting[:length]
+
+    def _border(self, before: float, after: float) -> float:
+        """Where a frame gives way to the next: a keyframe where it comes, others halfway between their moments."""
+        return after if isinstance(self.table.settings.frames_per_second, str) else (before + after) / 2
+
+    def write_if_due(self, seconds: float) -> None:
+        if len(self._segments) >= JOURNAL_SEGMENTS or time.monotonic() - self._since > seconds:
+            self.write()
+
+    def write(self) -> None:
+        """Adds what is cut to the journal."""
+        segments, self._segments, self._since = self._segments, [], time.monotonic()
+        for start in range(0, len(segments), JOURNAL_SEGMENTS):
+            self.journal.append(self._rows(segments[start : start + JOURNAL_SEGMENTS]))
+
+    def _rows(self, segments: list[Segment]) -> pa.Table:
+        features = self._join(segments)
+        times = torch.zeros(features.frame_mask.shape, dtype=torch.float64)
+        for row, segment in enumerate(segments):
+            times[row, : len(segment.moments)] = torch.tensor(segment.moments)
+        return make_rows(
+            self.table.settings,
+            [self.file.id] * len(segments),
+            features.frame_embeds,
+            features.frame_mask,
+            frame_times=times,
+            files=[VideoFile(path=self.file.path, thumbnail=segment.thumbnail) for segment in segments],
+            segments=[(segment.start, segment.end) for segment in segments],
+            first_number=self.journal.segments,
+        )
+
+    def _join(self, segments: list[Segment]) -> VideoFeatures:
+        longest = max(len(segment.frames) for segment in segments)
+        frames = [F.pad(segment.frames, (0, 0, 0, longest - len(segment.frames))) for segment in segments]
+        mask = torch.tensor([[n < len(segment.frames) for n in range(longest)] for segment in segments]).long()
+        with inference(self.model):
+            device = self.model.device
+            features = self.model.join_frames(torch.stack(frames).to(device, self.model.dtype), mask.to(device))
+        return features.to("cpu", torch.float32)
+
+
+def _with_details(rows: pa.Table, details: dict) -> pa.Table:
+    for name, value in details.items():
+        at = rows.column_names.index(name)
+        kind = rows.schema.field(name)
+        rows = rows.set_column(at, kind, pa.array([value] * rows.num_rows, kind.type))
+    return rows

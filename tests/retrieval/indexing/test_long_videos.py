@@ -1,0 +1,209 @@
+"""Long videos in an index: cut at every scene, whole or not at all, continued after an interruption, dull ones quick."""
+
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from places import ROOT
+from training_parts import tiny_model
+from video_files import write_video
+
+from dmae.modeling import VideoDecodeError
+from dmae.retrieval import VideoIndex
+from dmae.retrieval.indexing import long_videos
+from dmae.retrieval.indexing.film_frames import cell_means, film_frames
+from dmae.retrieval.storage.table import table_names
+
+RATE = 8
+SCENES = [24, 40, 16, 32, 48, 20, 28, 32]  # frames
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny_model(num_frames=4)
+
+
+def scene(number: int, frame: int) -> np.ndarray:
+    """A picture of blocks of colour, with a bar that moves."""
+    rng = np.random.default_rng(number)
+    picture = rng.integers(0, 255, (4, 4, 3)).repeat(16, 0).repeat(16, 1).astype(np.uint8)
+    picture[:, (frame * 2) % 60 : (frame * 2) % 60 + 4] = 255
+    return picture
+
+
+def write_film(path, scenes=SCENES, **options):
+    pictures = [scene(number, frame) for number, count in enumerate(scenes) for frame in range(count)]
+    return write_video(path, pictures, rate=RATE, size=(64, 64), options={"g": "50", "bf": "2"}, **options)
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("films")
+    write_film(folder / "film.mp4")
+    write_video(folder / "short.mp4", 8, rate=RATE, size=(64, 64))
+    return folder
+
+
+def make(place, model, **options):
+    return VideoIndex.create(place, *model, **{"frames_per_second": 4.0, **options})
+
+
+def spans(index, video="film.mp4"):
+    rows = index.table.scan(["segment_number", "segment_start", "segment_end"], f"id = '{video}'").to_pylist()
+    rows.sort(key=lambda row: row["segment_number"])
+    assert [row["segment_number"] for row in rows] == list(range(len(rows)))
+    return [(row["segment_start"], row["segment_end"]) for row in rows]
+
+
+def test_a_film_becomes_segments_that_cross_no_cut(films, tmp_path, model):
+    index = make(tmp_path / "index", model)
+    report = index.add(films, workers=1)
+    assert (report.added, report.failed, len(index)) == (2, [], 2)
+    found = spans(index)
+    longest = index.table.settings.segment_frames
+    assert found[0][0] == 0 and found[-1][1] == pytest.approx(sum(SCENES) / RATE)
+    assert all(end == following for (_, end), (following, _) in zip(found, found[1:]))
+    assert all(end - start <= longest / 4.0 + 1e-6 for start, end in found)
+    cuts = np.cumsum(SCENES)[:-1] / RATE
+    assert all(min(abs(cut - end) for _, end in found) <= 0.25 for cut in cuts)
+    assert len(spans(index, "short.mp4")) == 1
+    assert index.add(films, workers=0).unchanged == 2
+    assert table_names(index.table.database) == ["failures", "videos"]
+
+
+def test_the_score_of_a_segment_is_the_models(films, tmp_path, model):
+    from dmae.modeling.encoding import encode_texts
+    from dmae.modeling.video_stream import FrameStream
+
+    index = make(tmp_path / "index", model, dtype="float32")
+    index.add(films / "film.mp4", workers=0)
+    hit = index.search("a red square", k=1)[0]
+    row = index.table.scan(["frame_times", "id"], f"segment_number = {hit.segment}").to_pylist()[0]
+    frames = {round(f.moment, 3): f.pixels for f in FrameStream(films / "film.mp4", 4.0, size=32)}
+    pictures = np.stack([frames[round(moment, 3)] for moment in row["frame_times"]])
+    net, processor = model
+    inputs = processor.video_processor([pictures], do_sample_frames=False, return_tensors="pt")
+    import torch
+
+    with torch.no_grad():
+        features = net.get_video_features(**inputs).to("cpu", torch.float32)
+        score = net.similarity(encode_texts(net, processor, ["a red square"]), features)
+    assert hit.score == pytest.approx(float(score), abs=2e-3)
+
+
+def test_a_setting_of_none_keeps_one_segment_per_video(films, tmp_path, model):
+    index = make(tmp_path / "index", model, frames_per_second=None)
+    index.add(films, workers=0)
+    assert index.table.num_segments() == len(index) == 2
+
+
+def test_keyframes_can_be_what_is_indexed(films, tmp_path, model):
+    index = make(tmp_path / "index", model, frames_per_second="keyframes")
+    index.add(films / "film.mp4", workers=0)
+    found = spans(index)
+    assert found[0][0] == 0 and found[-1][1] == pytest.approx(sum(SCENES) / RATE)
+
+
+def test_an_interrupted_film_is_continued(films, tmp_path, model, monkeypatch):
+    whole = make(tmp_path / "whole", model)
+    whole.add(films / "film.mp4", workers=0)
+    index = make(tmp_path / "index", model)
+    monkeypatch.setattr(long_videos, "JOURNAL_SEGMENTS", 2)
+    monkeypatch.setattr("dmae.retrieval.indexing.segmentation.STRETCH", 8)
+    monkeypatch.setattr("dmae.retrieval.indexing.film_frames.CHUNK_FRAMES", 8)
+
+    def stop(path, share):
+        if share > 0.7:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        index.add(films / "film.mp4", workers=0, tell=stop)
+    assert len(index) == 0 and any(name.startswith("journal_") for name in table_names(index.table.database))
+    starts = []
+    original = long_videos.film_frames
+    monkeypatch.setattr(long_videos, "film_frames", lambda *a, **o: starts.append(o["start"]) or original(*a, **o))
+    assert index.add(films / "film.mp4", workers=0).added == 1
+    assert starts[0] > 0
+    assert spans(index)[-1][1] == spans(whole)[-1][1]
+    assert table_names(index.table.database) == ["failures", "videos"]
+    assert index.search("a red square", k=1)[0].score == pytest.approx(
+        whole.search("a red square", k=1)[0].score, abs=1e-2
+    )
+
+
+def test_a_killed_process_leaves_whole_videos_only(films, tmp_path, model):
+    for part in model:
+        part.save_pretrained(tmp_path / "model")
+    code = (
+        "import sys, dmae.retrieval.indexing.long_videos as long\n"
+        "from dmae import VideoIndex, load_pretrained\n"
+        "long.JOURNAL_SEGMENTS = 1\n"
+        "index = VideoIndex.create(sys.argv[1], *load_pretrained(sys.argv[2]), frames_per_second=4.0)\n"
+        "def tell(path, share):\n"
+        "    print(share, flush=True)\n"
+        "    __import__('time').sleep(0.3)\n"
+        "index.add(sys.argv[3], workers=1, tell=tell)\n"
+    )
+    place = tmp_path / "index"
+    arguments = [sys.executable, "-c", code, str(place), str(tmp_path / "model"), str(films / "film.mp4")]
+    process = subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE)
+    process.stdout.readline()
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    index = VideoIndex.open(place, *model)
+    assert len(index) == 0 and index.search("a red square") == []
+    assert index.add(films / "film.mp4", workers=0).added == 1
+    assert len(index) == 1 and spans(index)[-1][1] == pytest.approx(sum(SCENES) / RATE)
+
+
+def test_a_film_that_changed_is_cut_anew(tmp_path, model):
+    index = make(tmp_path / "index", model)
+    path = write_film(tmp_path / "film.mp4")
+    index.add(path, workers=0)
+    write_film(path, SCENES[:3])
+    report = index.add(path, workers=0)
+    assert (report.updated, len(index)) == (1, 1)
+    assert spans(index)[-1][1] == pytest.approx(sum(SCENES[:3]) / RATE)
+    assert index.delete("film.mp4") == 1 and index.table.num_segments() == 0
+
+
+def test_a_film_that_cannot_be_read_on_is_reported_and_nothing_of_it_kept(films, tmp_path, model, monkeypatch):
+    def broken(*args, **options):
+        chunks = film_frames(*args, **options)
+        yield next(chunks)
+        yield next(chunks)._replace(error=VideoDecodeError("film.mp4", "cannot be read further"))
+
+    monkeypatch.setattr(long_videos, "film_frames", broken)
+    monkeypatch.setattr("dmae.retrieval.indexing.film_frames.CHUNK_FRAMES", 8)
+    index = make(tmp_path / "index", model)
+    report = index.add(films, workers=0)
+    assert [reason for _, reason in report.failed] == ["cannot be read further"]
+    assert len(index) == 1 and table_names(index.table.database) == ["failures", "videos"]
+
+
+def test_pictures_that_look_the_same_are_encoded_once(tmp_path, model, monkeypatch):
+    rng = np.random.default_rng(0)
+    still = scene(1, 0)
+    pictures = [np.clip(still + rng.normal(0, 1.5, still.shape), 0, 255).astype(np.uint8) for _ in range(160)]
+    path = write_video(tmp_path / "still.mp4", pictures, rate=RATE, size=(64, 64))
+    chunks = list(film_frames(str(path), 4.0, start=None, size=32, workers=0))
+    assert sum(len(chunk.pixels) for chunk in chunks) == 1
+    assert sum(len(chunk.moments) for chunk in chunks) == 80
+    index, every = make(tmp_path / "index", model), make(tmp_path / "every", model)
+    index.add(path, workers=0)
+    monkeypatch.setattr("dmae.retrieval.indexing.film_frames.SAME", -1.0)
+    every.add(path, workers=0)
+    one, all_ = (i.search("a red square", k=1)[0] for i in (index, every))
+    assert one.score == pytest.approx(all_.score, abs=5e-3)
+
+
+def test_cells_are_means():
+    picture = np.zeros((40, 24, 3), np.uint8)
+    picture[:16] = 100
+    means = cell_means(picture)
+    assert means.shape == (5, 3, 3)
+    assert np.allclose(means[:2], 100) and np.allclose(means[2:], 0)
+    assert cell_means(np.full((5, 7, 3), 9, np.uint8)).tolist() == [[[9, 9, 9]]]
+    assert cell_means(np.zeros((224, 398, 3), np.uint8)).shape == (16, 16, 3)
