@@ -230,12 +230,13 @@ class VideoIndex:
         offset: int = 0,
         where: str | Mapping | None = None,
         min_score: float | None = None,
+        per_video: bool = True,
         alternatives=None,
         also=None,
         like=None,
         without=None,
     ) -> list[SearchHit]:
-        """The k best videos for a query, best first.
+        """The k best videos for a query, each with the span that matches best, best first.
 
         Args:
             query: a text; an image (PIL, path) or a video (path, bytes, `VideoFrames`) to find more like it; or what
@@ -243,13 +244,14 @@ class VideoIndex:
             k: hits wanted; fewer come back where the index holds fewer. offset: hits to skip, for paging.
             where: a filter such as `"duration < 60 AND category = 'food'"`, or a dictionary such as `{"category":
                 "food"}`.
-            min_score: leave out hits below.
+            min_score: leave out hits, and their further moments, below.
+            per_video: one hit per video, its other matching spans in `hit.moments`; False: every span is a hit.
             alternatives: texts or examples of which any does in place of the query.
             also: what must match too. like: the same, an image or a video. Each counts as much as the query.
             without: what pushes a video down that matches it. Each of the four may be one or a list; what they do to
                 the score is in `search.combination`.
         """
-        options = {"offset": offset, "where": where, "min_score": min_score}
+        options = {"offset": offset, "where": where, "min_score": min_score, "per_video": per_video}
         parts = {"alternatives": alternatives, "also": also, "like": like, "without": without}
         if any(part is not None for part in parts.values()):
             query = self.encode(query, **parts)
@@ -292,11 +294,20 @@ class VideoIndex:
         return query_module.encode_text_queries(*self._encoders(), [text])[0]
 
     def search_embeddings(
-        self, sentence_embeds, word_embeds, word_weights, k: int = 10, *, offset=0, where=None, min_score=None
+        self,
+        sentence_embeds,
+        word_embeds,
+        word_weights,
+        k: int = 10,
+        *,
+        offset=0,
+        where=None,
+        min_score=None,
+        per_video: bool = True,
     ) -> list[list[SearchHit]]:
         """As `search`, for A queries given as features: `(A, D)`, `(A, T, D)`, `(A, T)`, numpy or torch."""
         features = query_module.check_features(sentence_embeds, word_embeds, word_weights, self.table.settings.dim)
-        return self._searcher.search(features, k, offset=offset, where=where, min_score=min_score)
+        return self._searcher.search(features, k, offset=offset, where=where, min_score=min_score, per_video=per_video)
 
     def explain(self, query, video_id: str) -> explanation.Explanation:
         """How each word of a query (as for `search`) matches each frame of an indexed video.

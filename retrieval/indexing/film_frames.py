@@ -8,14 +8,14 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
-from dmae.modeling.errors import VideoDecodeError, one_line
+from dmae.modeling.errors import VideoDecodeError, is_passing, one_line
 from dmae.modeling.video_source import source_name
 from dmae.modeling.video_stream import FrameStream
 
 CHUNK_FRAMES = 32
 CHUNK_MOMENTS = 512
-CELLS, CELL_SIDE = 16, 8  # two frames are compared by the means of 16 x 16 cells, fewer where they would be small
-SAME = 2.0  # of 255: the most by which the means of two frames that look the same differ
+CELLS, CELL_SIDE = 32, 4  # two frames are compared by the means of 32 x 32 cells, fewer where they would be small
+SAME = 3.0  # of 255: the most by which the means of two frames that look the same differ
 
 
 class FilmChunk(NamedTuple):
@@ -53,7 +53,7 @@ def film_frames(
         if "worker" not in str(error):
             raise
         nothing = torch.zeros(0)
-        killed = VideoDecodeError(source_name(video), "the process that decoded it was killed")
+        killed = VideoDecodeError(source_name(video), "the process that decoded it was killed", passing=True)
         yield FilmChunk(nothing, 0, nothing, nothing, 0.0, 0.0, killed)
 
 
@@ -81,7 +81,11 @@ class _Film(IterableDataset):
                         kept, frames, moments = [], [], []
             except Exception as fault:  # one bad file must not end the indexing of a corpus
                 told = isinstance(fault, VideoDecodeError)
-                error = fault if told else VideoDecodeError(source_name(self.stream.source), one_line(fault))
+                error = (
+                    fault
+                    if told
+                    else VideoDecodeError(source_name(self.stream.source), one_line(fault), is_passing(fault))
+                )
         yield self._chunk(kept, count, frames, moments, error)
 
     def _chunk(self, kept, count, frames, moments, error=None) -> FilmChunk:
@@ -97,7 +101,7 @@ class _Film(IterableDataset):
 
 
 def cell_means(pixels: np.ndarray) -> np.ndarray:
-    """float32 means of the cells, at most `(16, 16, 3)`, of a uint8 `(H, W, 3)` picture."""
+    """float32 means of the cells, at most `(32, 32, 3)`, of a uint8 `(H, W, 3)` picture."""
     counts = (min(max(side // CELL_SIDE, 1), CELLS) for side in pixels.shape[:2])
     rows, columns = (
         np.linspace(0, side, count, endpoint=False).astype(int) for side, count in zip(pixels.shape, counts)

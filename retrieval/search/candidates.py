@@ -1,6 +1,6 @@
 """Where stage one looks (memory, or the table's vector index) and where the candidates' frames come from."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,6 +10,7 @@ import torch
 from ..storage.table import VideoTable
 from .combination import Queries
 from .limits import SearchLimits
+from .places import Place, place_columns, places_of
 from .resident import FRAME_COLUMNS, ResidentIndex, frames_of
 from .scoring import CandidateFrames
 from .stage_one import COHERENT, best_by_frames, best_by_pooled
@@ -150,6 +151,41 @@ class CandidateSource:
             return frames, there[places]
 
         return Candidates(queries, scores, row_ids, read)
+
+    def frames(self, row_ids: Sequence[int]) -> CandidateFrames:
+        """The frames of rows, which must be there."""
+        if self.resident is not None and self.resident.frames is not None:
+            return self.resident.frames.gather(self.resident.slots_of(np.asarray(row_ids, np.int64)))
+        settings = self.table.settings
+        return frames_of(self.table.take(np.asarray(row_ids), FRAME_COLUMNS), settings.dim, settings.dtype)
+
+    @property
+    def have_parts(self) -> bool:
+        """Whether there may be videos of several segments."""
+        return self.resident.places.have_parts if self.resident is not None else self.table.settings.format > 1
+
+    def places(self, row_ids: Sequence[int]) -> list[Place]:
+        """Where rows lie, of those that are still there."""
+        if self.resident is not None:
+            slots = self.resident.slots_of(np.asarray(row_ids, np.int64)).numpy()
+            return self.resident.places.at(self.resident.row_ids[slots], slots)
+        columns = place_columns(self.table.settings)
+        return places_of(self.table.take(np.asarray(row_ids), columns), self.table.settings)
+
+    def segments(self, wanted: Sequence[tuple[int, int]], where: str | None) -> list[Place]:
+        """The places of segments, given as video and number, of those that are there and pass a filter."""
+        videos, numbers = (np.asarray(part, np.int64) for part in zip(*wanted))
+        if self.resident is not None:
+            slots = self.resident.places.slots_of(videos, numbers)
+            slots = slots[self._allowed(where)[torch.from_numpy(slots)].numpy()]
+            return self.resident.places.at(self.resident.row_ids[slots], slots)
+        ours = (
+            f"video_hash IN ({', '.join(map(str, np.unique(videos)))}) "
+            f"AND segment_number IN ({', '.join(map(str, np.unique(numbers)))})"
+        )
+        rows = self.table.scan(place_columns(self.table.settings), ours if where is None else f"({where}) AND {ours}")
+        asked = set(wanted)
+        return [place for place in places_of(rows, self.table.settings) if (place.video, place.number) in asked]
 
     def _allowed(self, where: str | None) -> torch.Tensor:
         """`(N,)` bool: slots that are alive and pass the filter; the last filter's answer is kept."""

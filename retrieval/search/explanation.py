@@ -14,7 +14,7 @@ from .combination import CombinedQuery, Queries
 from .query import EncodedQuery
 from .resident import FRAME_COLUMNS, frames_of
 from .scoring import CandidateFrames, score_each
-from .searcher import HIT_COLUMNS, SearchHit, hit_of
+from .searcher import SearchHit, hit_columns, hit_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +22,7 @@ class Explanation:
     """The parts of one score.
 
     Attributes:
-        hit: the video with its score, whether or not a search would list it.
+        hit: the video's segment that fits best with its score, whether or not a search would list it.
         words: the query's T words as they were written (or the frames of an example), and then each further part of a
             combined query as one row, such as "without people".
         word_weights: `(T,)` how much each counts; 2 for a content word, 1 for a further part.
@@ -66,21 +66,23 @@ def explain(
     queries: Queries,
 ) -> Explanation:
     """See `VideoIndex.explain`; `words` are the query's, as `words_of` finds them, `queries` what scores by it."""
-    rows = table.scan([*HIT_COLUMNS, *FRAME_COLUMNS], make_where({"id": check_ids([video_id])}))
+    columns = list(dict.fromkeys([*hit_columns(table.settings), *FRAME_COLUMNS]))
+    rows = table.scan(columns, make_where({"id": check_ids([video_id])}))
     if not rows.num_rows:
         raise VideoIndexError(f"no video {video_id!r} in the index at {table.uri}")
     frames = frames_of(rows, table.settings.dim, table.settings.dtype)
     scores, per_frame = (scored[0] for scored in queries.score(_one_batch(frames)))
-    real = frames.weights[0] > 0
-    embeds = frames.embeds[0, real]
+    best = int(scores.argmax())
+    real = frames.weights[best] > 0
+    embeds = frames.embeds[best, real]
     tokens = (query.features.word_embeds[0] @ embeds.t()).numpy()
     weights = query.features.word_weights[0].numpy()
     similarity = [tokens[at].mean(axis=0) for _, at in words]
     labels = query.labels() if isinstance(query, CombinedQuery) else []
     for features, options in queries.parts[1:]:
-        similarity.append(score_each(features, _one_batch(frames), options)[1][0, 0, real].numpy())
+        similarity.append(score_each(features, _one_batch(frames), options)[1][0, best, real].numpy())
     return Explanation(
-        hit=hit_of(rows.to_pylist()[0], float(scores[0]), per_frame[0, real].numpy()),
+        hit=hit_of(rows.slice(best, 1).to_pylist()[0], float(scores[best]), per_frame[best, real].numpy()),
         words=[word for word, _ in words] + labels,
         word_weights=np.array([weights[at].max() for _, at in words] + [1.0] * len(labels)),
         similarity=np.stack(similarity) if similarity else np.zeros((0, len(embeds))),
@@ -91,14 +93,17 @@ def explain(
 def rescore(table: VideoTable, queries: Queries, ids: Sequence[str]) -> list[SearchHit]:
     """See `VideoIndex.rescore`."""
     ids = check_ids(ids, distinct=False)
-    rows = table.scan([*HIT_COLUMNS, *FRAME_COLUMNS], make_where({"id": ids})) if ids else None
+    columns = hit_columns(table.settings)
+    both = list(dict.fromkeys([*columns, *FRAME_COLUMNS]))
+    rows = table.scan(both, make_where({"id": ids})) if ids else None
     if rows is None or not rows.num_rows:
         return []
     frames = frames_of(rows, table.settings.dim, table.settings.dtype)
     scores, per_frame = (scored[0] for scored in queries.score(_one_batch(frames)))
-    fields, real = rows.select(HIT_COLUMNS).to_pylist(), frames.weights > 0
+    fields, real = rows.select(columns).to_pylist(), frames.weights > 0
     hits = [hit_of(row, float(scores[n]), per_frame[n, real[n]].numpy()) for n, row in enumerate(fields)]
-    return sorted(hits, key=lambda hit: -hit.score)
+    best = {hit.id: hit for hit in sorted(hits, key=lambda hit: hit.score)}  # the best segment of each video
+    return sorted(best.values(), key=lambda hit: -hit.score)
 
 
 def _one_batch(frames: CandidateFrames) -> CandidateFrames:

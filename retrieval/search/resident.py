@@ -7,6 +7,7 @@ import torch
 from ..storage.dot_products import int8_is_fast, quantise
 from ..storage.table import VideoTable
 from .arrays import GrowingArray, VectorArray
+from .places import ResidentPlaces, place_columns
 from .scoring import CandidateFrames
 
 LOAD_BATCH = 4096
@@ -80,7 +81,7 @@ class ResidentIndex:
     Attributes:
         row_ids: `(N,)` int64 numpy. alive: `(N,)` bool tensor, False where the row is gone.
         pooled: `VectorArray` of N: int8 where its products are fast, else float16.
-        frames: `FrameStore` or None.
+        places: where each row lies. frames: `FrameStore` or None.
         coherence: how alike a video's frames are, see `stage_one`.
     """
 
@@ -93,7 +94,9 @@ class ResidentIndex:
         self._row_ids = GrowingArray((), torch.int64)
         self._revisions = GrowingArray((), torch.int64)
         self.pooled = VectorArray(settings.dim, torch.int8 if int8_is_fast() else torch.float16)
+        self.places = ResidentPlaces(settings)
         self.frames = FrameStore(settings.dim, settings.dtype) if with_frames else None
+        self._order: np.ndarray | None = None
         self.alive = torch.empty(0, dtype=torch.bool)
 
     @property
@@ -107,7 +110,7 @@ class ResidentIndex:
 
     @property
     def nbytes(self) -> int:
-        return self.pooled.nbytes + (self.frames.nbytes if self.frames is not None else 0)
+        return self.pooled.nbytes + self.places.nbytes + (self.frames.nbytes if self.frames is not None else 0)
 
     def sync(self) -> None:
         """Brings the arrays in step with the table's latest version, reading only rows written since."""
@@ -119,14 +122,17 @@ class ResidentIndex:
 
     def slots_of(self, row_ids: np.ndarray) -> torch.Tensor:
         """Positions of the row ids that are resident."""
-        order = np.argsort(self.row_ids, kind="stable")
+        if self._order is None:
+            self._order = np.argsort(self.row_ids, kind="stable")
+        order = self._order
         # The last slot of a row id is the live one: a changed row gets a new slot.
         found = np.searchsorted(self.row_ids, row_ids, side="right", sorter=order) - 1
         slots = order[np.maximum(found, 0)]
         return torch.from_numpy(slots[self.row_ids[slots] == row_ids])
 
     def _columns(self) -> list[str]:
-        return ["revision", "pooled", *(FRAME_COLUMNS if self.frames is not None else ())]
+        frames = FRAME_COLUMNS if self.frames is not None else ()
+        return ["revision", "pooled", *place_columns(self._table.settings), *frames]
 
     def _load(self) -> None:
         count = self._table.num_segments()
@@ -157,7 +163,9 @@ class ResidentIndex:
         if not batch.num_rows:
             return
         self._row_ids.append(torch.from_numpy(batch["_rowid"].to_numpy().astype(np.int64)))
+        self._order = None
         self._revisions.append(torch.from_numpy(batch["revision"].to_numpy().copy()))
+        self.places.append(batch)
         pooled = _flat(batch["pooled"])[0].view(batch.num_rows, -1)
         self.pooled.append(*quantise(pooled.float()) if self.pooled.rows.dtype == torch.int8 else (pooled,))
         if self.frames is not None:

@@ -11,16 +11,19 @@ from dmae.modeling.features import TextFeatures
 
 from ..errors import VideoIndexError
 from ..storage.filters import make_where
+from ..storage.schema import IndexSettings
 from ..storage.table import VideoTable
 from .candidates import CandidateSource
 from .combination import Combination, CombinedQuery, Queries
 from .limits import SearchLimits
-from .moments import Moment, rounded
+from .moments import Moment, ScoredSegment, Span, SpanFinder, rounded
+from .places import place_columns
 from .query import EncodedQuery
 from .scoring import ScoreOptions
 from .stage_two import RankedRow, rank
 
 HIT_COLUMNS = ("id", "path", "duration", "frame_times", "metadata")
+FEW_SEGMENTS = 24  # ranked at least where a video may take many places
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +42,7 @@ class SearchHit:
         duration: seconds, None where unknown.
         metadata: the user's metadata.
         moments: further spans of the same video, best first.
+        segment: the number of the segment that fits best, from 0.
     """
 
     id: str
@@ -52,6 +56,7 @@ class SearchHit:
     start: float | None = None
     end: float | None = None
     moments: tuple[Moment, ...] = ()
+    segment: int = 0
 
     def to_dict(self) -> dict:
         """The hit as JSON values."""
@@ -108,7 +113,7 @@ class Searcher:
         return Queries(parts, Combination.of(query, self.options, self.source.sample()))
 
     def _search(
-        self, make_queries: Callable[[], Queries], k: int, *, offset=0, where=None, min_score=None
+        self, make_queries: Callable[[], Queries], k: int, *, offset=0, where=None, min_score=None, per_video=True
     ) -> list[list[SearchHit]]:
         for name, value, least in (("k", k, 1), ("offset", offset, 0)):
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
@@ -117,15 +122,48 @@ class Searcher:
             raise VideoIndexError(f"min_score must be a number, got {min_score!r}")
         where = make_where(where)
         wanted = int(k) + int(offset)
-        count = max(self.limits.candidates, 4 * wanted)
         with self._lock:
             self.source.refresh(with_frames=self._searched)
             self._searched = True
-            groups = self.source(make_queries(), count, where)
-            ranked = [hits[offset:] for candidates in groups for hits in rank(candidates, wanted)]
+            found = self._spans(make_queries(), wanted, where, per_video)
+        chosen = [_as_hits(videos, per_video)[offset:wanted] for videos in found]
         if min_score is not None:
-            ranked = [[hit for hit in hits if hit.score >= min_score] for hits in ranked]
-        return self._hits(ranked)
+            chosen = [
+                [_without_weak(spans, min_score) for spans in hits if spans[0].moment.score >= min_score]
+                for hits in chosen
+            ]
+        return self._hits(chosen)
+
+    def _spans(self, queries: Queries, wanted: int, where: str | None, per_video: bool) -> list[list[list[Span]]]:
+        """For each query the spans of each video, best first; of `wanted` videos, or so many spans, if there are."""
+        rows = max(2 * wanted, FEW_SEGMENTS) if self.source.have_parts else wanted
+        count = self.limits.candidates
+        found: dict[int, list[list[Span]]] = {}
+        pending = list(range(len(queries)))
+        while pending:
+            count = max(count, 4 * rows)
+            groups = self.source(queries[pending], count, where)
+            ranked = [hits for candidates in groups for hits in rank(candidates, rows)]
+            again = []
+            for a, hits in zip(pending, ranked):
+                segments = self._placed(hits)
+                videos: list[list[Span]] = []
+                there_are_more = len(hits) == rows
+                if not there_are_more or len({segment.place.video for segment in segments}) >= wanted or not per_video:
+                    videos = SpanFinder(self.source, queries[a : a + 1], where).spans(segments)
+                if there_are_more and (len(videos) if per_video else sum(map(len, videos))) < wanted:
+                    again.append(a)  # a few videos took all the places
+                else:
+                    found[a] = videos
+            pending, rows, count = again, 4 * rows, 4 * count
+        return [found[a] for a in range(len(found))]
+
+    def _placed(self, ranked: list[RankedRow]) -> list[ScoredSegment]:
+        found = self.source.places([row.row_id for row in ranked]) if ranked else []
+        places = {place.row_id: place for place in found}
+        return [
+            ScoredSegment(places[row.row_id], row.score, row.frame_scores) for row in ranked if row.row_id in places
+        ]
 
     def prepare(self) -> None:
         """Loads what searches need now instead of at the first two of them."""
@@ -141,19 +179,54 @@ class Searcher:
             "coherence": round(resident.coherence, 3) if resident is not None else None,
         }
 
-    def _hits(self, ranked: list[list[RankedRow]]) -> list[list[SearchHit]]:
-        wanted = list(dict.fromkeys(hit.row_id for hits in ranked for hit in hits))
+    def _hits(self, chosen: list[list[list[Span]]]) -> list[list[SearchHit]]:
+        wanted = list(dict.fromkeys(spans[0].best.place.row_id for hits in chosen for spans in hits))
         rows = {
             row["_rowid"]: row for row in self.table.take(np.array(wanted, dtype=np.int64), HIT_COLUMNS).to_pylist()
         }
         return [
-            [hit_of(rows[hit.row_id], hit.score, hit.frame_scores) for hit in hits if hit.row_id in rows]
-            for hits in ranked
+            [_hit_of_spans(rows[row_id], spans) for spans in hits if (row_id := spans[0].best.place.row_id) in rows]
+            for hits in chosen
         ]
 
 
+def _as_hits(videos: list[list[Span]], per_video: bool) -> list[list[Span]]:
+    """What becomes a hit each: the spans of a video, or each span alone; best first."""
+    if per_video:
+        return videos
+    return sorted(([span] for spans in videos for span in spans), key=lambda spans: -spans[0].moment.score)
+
+
+def _without_weak(spans: list[Span], min_score: float) -> list[Span]:
+    return [span for span in spans if span.moment.score >= min_score]
+
+
+def _hit_of_spans(row: dict, spans: list[Span]) -> SearchHit:
+    """The hit of the row of the first span's best segment."""
+    span, *others = spans
+    return SearchHit(
+        id=row["id"],
+        path=row["path"],
+        score=span.moment.score,
+        best_time=span.moment.best_time,
+        frame_scores=np.concatenate([segment.frame_scores for segment in span.segments]),
+        frame_times=np.concatenate([segment.place.times for segment in span.segments]),
+        duration=row["duration"],
+        metadata=json.loads(row["metadata"] or "{}"),
+        start=span.moment.start,
+        end=span.moment.end,
+        moments=tuple(other.moment for other in others),
+        segment=span.best.place.number,
+    )
+
+
+def hit_columns(settings: IndexSettings) -> tuple[str, ...]:
+    """What `hit_of` reads of a row."""
+    return tuple(dict.fromkeys([*HIT_COLUMNS, *place_columns(settings)])) if settings.format > 1 else HIT_COLUMNS
+
+
 def hit_of(row: dict, score: float, frame_scores: np.ndarray) -> SearchHit:
-    """The hit of a row that has `HIT_COLUMNS`, with its score and the `(F,)` scores of its frames."""
+    """One segment as a hit: its row with `hit_columns`, its score and the `(F,)` scores of its frames."""
     times = np.asarray(row["frame_times"], dtype=np.float64)
     return SearchHit(
         id=row["id"],
@@ -164,4 +237,7 @@ def hit_of(row: dict, score: float, frame_scores: np.ndarray) -> SearchHit:
         frame_times=times,
         duration=row["duration"],
         metadata=json.loads(row["metadata"] or "{}"),
+        start=row.get("segment_start", 0.0),
+        end=row.get("segment_end", row["duration"]),
+        segment=row.get("segment_number", 0),
     )

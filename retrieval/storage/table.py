@@ -228,7 +228,7 @@ class VideoTable:
     def head(self, columns: Sequence[str], count: int = 100) -> pa.Table:
         """The first rows, to see what is there."""
         with self._reading():
-            return self._table.search().select(list(columns)).limit(count).to_arrow()
+            return self._table.search().select(list(columns)).with_row_id(True).limit(count).to_arrow()
 
     def scan_batches(self, columns: Sequence[str], size: int, where: str | None = None) -> Iterator[pa.RecordBatch]:
         """As `scan`, a batch of at most `size` rows at a time."""

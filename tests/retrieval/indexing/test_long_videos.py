@@ -1,11 +1,13 @@
-"""Long videos in an index: cut at every scene, whole or not at all, continued after an interruption, dull ones quick."""
+"""Long videos in an index: cut at every scene, whole or not at all, continued after an interruption."""
 
 import signal
 import subprocess
 import sys
+from itertools import pairwise
 
 import numpy as np
 import pytest
+import torch
 from places import ROOT
 from training_parts import tiny_model
 from video_files import write_video
@@ -64,7 +66,7 @@ def test_a_film_becomes_segments_that_cross_no_cut(films, tmp_path, model):
     found = spans(index)
     longest = index.table.settings.segment_frames
     assert found[0][0] == 0 and found[-1][1] == pytest.approx(sum(SCENES) / RATE)
-    assert all(end == following for (_, end), (following, _) in zip(found, found[1:]))
+    assert all(end == following for (_, end), (following, _) in pairwise(found))
     assert all(end - start <= longest / 4.0 + 1e-6 for start, end in found)
     cuts = np.cumsum(SCENES)[:-1] / RATE
     assert all(min(abs(cut - end) for _, end in found) <= 0.25 for cut in cuts)
@@ -85,8 +87,6 @@ def test_the_score_of_a_segment_is_the_models(films, tmp_path, model):
     pictures = np.stack([frames[round(moment, 3)] for moment in row["frame_times"]])
     net, processor = model
     inputs = processor.video_processor([pictures], do_sample_frames=False, return_tensors="pt")
-    import torch
-
     with torch.no_grad():
         features = net.get_video_features(**inputs).to("cpu", torch.float32)
         score = net.similarity(encode_texts(net, processor, ["a red square"]), features)
@@ -203,7 +203,7 @@ def test_cells_are_means():
     picture = np.zeros((40, 24, 3), np.uint8)
     picture[:16] = 100
     means = cell_means(picture)
-    assert means.shape == (5, 3, 3)
-    assert np.allclose(means[:2], 100) and np.allclose(means[2:], 0)
-    assert cell_means(np.full((5, 7, 3), 9, np.uint8)).tolist() == [[[9, 9, 9]]]
-    assert cell_means(np.zeros((224, 398, 3), np.uint8)).shape == (16, 16, 3)
+    assert means.shape == (10, 6, 3)
+    assert np.allclose(means[:4], 100) and np.allclose(means[4:], 0)
+    assert cell_means(np.full((5, 6, 3), 9, np.uint8)).tolist() == [[[9, 9, 9]]]
+    assert cell_means(np.zeros((224, 398, 3), np.uint8)).shape == (32, 32, 3)
