@@ -49,6 +49,8 @@ class Processes:
     def whole(self, rows: torch.Tensor | None) -> torch.Tensor | None:
         """On the main process the rows of all, as one process would have them; elsewhere None. `rows`: those of this
         process's share, None where its share is empty."""
+        if self.count == 1:
+            return rows
         parts = self._parts(rows, keep=self.main)
         if not self.main:
             return None
