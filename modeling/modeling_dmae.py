@@ -188,6 +188,7 @@ class DmaeModel(DmaePreTrainedModel):
         model, _ = _quietly(
             cls.from_pretrained, None, config=config, state_dict=weights, dtype=dtype, **attention, **device
         )
+        model.name_or_path = model.config._name_or_path = str(name)
         if config.temporal_layers and not model.frame_transformer.copy_blocks(model.text_model):
             _refuse_new_blocks(config)
         return model

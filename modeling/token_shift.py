@@ -2,7 +2,8 @@
 
 Before each of the vision tower's last two layers, an eighth of every patch token's channels comes from the same patch
 of the frame before, another eighth from the frame after. A frame without that neighbour keeps its own channels, and
-the class token is never touched. The eighths are TSM's (arXiv:1811.08383), as is the shift along time.
+the class token is never touched. The eighths are TSM's (arXiv:1811.08383), as is the shift along time. TS2-Net
+(arXiv:2207.07852) shifts in these layers too, but its abstract speaks of whole tokens where channels are shifted here.
 """
 
 from typing import Any
