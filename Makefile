@@ -24,7 +24,7 @@ PAIR := $(if $(OWN),-$(shell printf '%s' $(call quote,$(call literal,MODEL) $(ca
 INDEX := $(DEMO)/index$(PAIR)
 $(if $(word 2,$(DEMO)),$(error DEMO must be a folder without spaces in its name))
 
-.PHONY: demo test lint format clean
+.PHONY: demo test lint format docs clean
 .DELETE_ON_ERROR:
 
 demo: $(READY) $(if $(value MODEL),,$(DEMO)/evaluation.json) $(if $(value VIDEOS),,$(DEMO)/corpus/spec.json)
@@ -61,6 +61,11 @@ lint: $(READY)
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The API reference from the docstrings: build/docs/index.html.
+docs: $(READY)
+	$(BIN)/pdoc --docformat google --output-directory build/docs dmae dmae.errors dmae.modeling dmae.retrieval \
+		dmae.training.config dmae.training.corpora dmae.training.evaluation.evaluation dmae.training.loop
 
 clean:
 	rm -rf $(DEMO) runs build dist *.egg-info

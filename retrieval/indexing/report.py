@@ -63,7 +63,7 @@ class AddOptions:
     world_size: int = field(default_factory=lambda: int(os.environ.get("WORLD_SIZE", 1)))
     is_whole: Callable[[str], bool] | None = None
     tell: Callable[[str, float], None] | None = None
-    progress: bool = field(default_factory=sys.stderr.isatty)
+    progress: bool = field(default_factory=lambda: sys.stderr.isatty())  # of now: it may be another than at import
 
     def __post_init__(self):
         for name, least in (("batch_size", 1), ("commit_every", 1), ("workers", 0)):
