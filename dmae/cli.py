@@ -60,6 +60,11 @@ COMMANDS = {
         "write an index's embeddings and metadata to a Parquet file",
         "dmae export clips.parquet --index clips.index --where 'duration < 60'",
     ),
+    "migrate": Command(
+        "retrieval.commands.migrate",
+        "bring an index of an older version to the newest format",
+        "dmae migrate --index clips.index --frames-per-second 1",
+    ),
     "init": Command(
         "training.commands.init",
         "make a small model from random weights with a tokenizer of its own",

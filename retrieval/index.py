@@ -330,10 +330,16 @@ class VideoIndex:
         encoded = self.encode(query)
         return explanation.rescore(self.table, self._searcher.queries_of(encoded, options), ids)
 
-    def get(self, video_id: str, columns: Sequence[str]) -> dict | None:
-        """Columns of one video's row (`stats()["columns"]` lists them), or None where there is no such video."""
+    def get(self, video_id: str, columns: Sequence[str], *, at: float | None = None) -> dict | None:
+        """Columns of one video's first row (`stats()["columns"]` lists them), or None where there is no such video.
+
+        Args:
+            at: seconds: the row of the segment that holds this moment, in place of the first.
+        """
         rows = self.table.videos(columns, check_ids([video_id])).to_pylist()
-        return rows[0] if rows else None
+        if at is None or not rows or self.table.settings.format == 1:
+            return rows[0] if rows else None
+        return self.table.segment_at(video_id, at, columns) or rows[0]
 
     def thumbnails(self, ids: Sequence[str]) -> dict[str, bytes]:
         """JPEG thumbnails of the videos that have one, by id; of a long video one from its beginning."""

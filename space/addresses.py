@@ -25,6 +25,6 @@ def video_url(scope: str, video_id: str) -> str:
     return f"{PREFIX}/{scope}/{encode_id(video_id)}/video"
 
 
-def frame_url(scope: str, video_id: str, number: int) -> str:
-    """Address of the picture of the number-th frame that the index holds."""
-    return f"{PREFIX}/{scope}/{encode_id(video_id)}/{number}.jpg"
+def frame_url(scope: str, video_id: str, seconds: float) -> str:
+    """Address of the picture of the frame that the index holds at a moment; 0 where it knows no moments."""
+    return f"{PREFIX}/{scope}/{encode_id(video_id)}/{round(1000 * seconds)}.jpg"

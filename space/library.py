@@ -50,7 +50,8 @@ class Result:
         return video_url(self.scope, self.hit.id)
 
     def frame(self, number: int) -> str:
-        return frame_url(self.scope, self.hit.id, number)
+        times = self.hit.frame_times
+        return frame_url(self.scope, self.hit.id, float(times[number]) if number < len(times) else 0.0)
 
     def to_dict(self) -> dict:
         """JSON values; addresses in place of this machine's paths."""
@@ -145,9 +146,11 @@ class Library:
             raise UserError("video_gone") from None
         return Result(explanation.hit, scope), explanation
 
-    def row(self, scope: str, video_id: str, columns: list[str], shelf=None) -> dict | None:
-        """Columns of one video's row, or None where there is none."""
-        return self._index_of(scope, shelf).get(video_id, columns)
+    def row(
+        self, scope: str, video_id: str, columns: list[str], shelf=None, *, at: float | None = None
+    ) -> dict | None:
+        """Columns of one video's row, or of its segment at a moment (s), or None where there is none."""
+        return self._index_of(scope, shelf).get(video_id, columns, at=at)
 
     def _index_of(self, scope: str, shelf) -> VideoIndex:
         if scope == INDEX:

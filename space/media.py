@@ -17,6 +17,7 @@ from .decoding import Decoder
 from .library import Library
 from .texts import UserError
 
+SAME_MOMENT = 0.005  # s
 PICTURE_CACHE = 64 << 20  # bytes
 HEADERS = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "default-src 'none'; sandbox"}
 TYPES = {".mkv": "video/x-matroska", ".gif": "image/gif"} | dict.fromkeys((".ts", ".m2ts", ".mts"), "video/mp2t")
@@ -44,7 +45,7 @@ class Media:
     def routes(self) -> list[Route]:
         return [
             Route(f"/{PREFIX}/{{scope}}/{{key}}/video", self.video),
-            Route(f"/{PREFIX}/{{scope}}/{{key}}/{{number:int}}.jpg", self.picture),
+            Route(f"/{PREFIX}/{{scope}}/{{key}}/{{millis:int}}.jpg", self.picture),
         ]
 
     def video(self, request: Request) -> Response:
@@ -57,36 +58,37 @@ class Media:
         return FileResponse(path, media_type=kind, headers=HEADERS | {"Cache-Control": "private, max-age=3600"})
 
     def picture(self, request: Request) -> Response:
-        """A frame as the index numbers them; the stored thumbnail where the file cannot be read any more."""
-        scope, number = request.path_params["scope"], request.path_params["number"]
-        row = self._row(request, ["path", "frame_times", "revision"])
-        if row is None or not 0 <= number < max(1, len(row["frame_times"])):
+        """A frame that the index holds; the stored thumbnail where the file cannot be read any more."""
+        scope, at = request.path_params["scope"], request.path_params["millis"] / 1000
+        row = self._row(request, ["path", "frame_times", "revision"], at=at)
+        if row is None or not (at == 0 or any(abs(time - at) < SAME_MOMENT for time in row["frame_times"])):
             return _missing()
-        key = scope, request.path_params["key"], row["revision"], number
+        key = scope, request.path_params["key"], row["revision"], request.path_params["millis"]
         picture = self._pictures.get(key)
         if picture is None:
-            picture = self._decode(row, scope, number) or (self._row(request, ["thumbnail"]) or {}).get("thumbnail")
+            picture = self._decode(row, scope, at)
+            picture = picture or (self._row(request, ["thumbnail"], at=at) or {}).get("thumbnail")
             if picture is None:
                 return _missing()
             self._pictures.put(key, picture)
         return Response(picture, media_type="image/jpeg", headers=HEADERS | {"Cache-Control": "private, max-age=3600"})
 
-    def _decode(self, row: dict, scope: str, number: int) -> bytes | None:
+    def _decode(self, row: dict, scope: str, at: float) -> bytes | None:
         path = self._playable(row["path"], scope)
         if path is None or not row["frame_times"]:
             return None
         try:
-            return self._decoder.picture(str(path), row["frame_times"][number])
+            return self._decoder.picture(str(path), min(row["frame_times"], key=lambda time: abs(time - at)))
         except VideoDecodeError:
             return None
 
-    def _row(self, request: Request, columns: list[str]) -> dict | None:
+    def _row(self, request: Request, columns: list[str], at: float | None = None) -> dict | None:
         scope, video_id = request.path_params["scope"], decode_id(request.path_params["key"])
         shelf = None if scope == INDEX else self._shelves.by_secret(scope)
         if video_id is None or (scope != INDEX and shelf is None):
             return None
         try:
-            return self._library.row(scope, video_id, columns, shelf)
+            return self._library.row(scope, video_id, columns, shelf, at=at)
         except UserError:
             return None
 

@@ -28,6 +28,16 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def as_rate(text: str) -> float | str | None:
+    """A number, `keyframes`, or `whole` for None."""
+    if text in ("keyframes", "whole"):
+        return None if text == "whole" else text
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"a number, keyframes or whole, not {text!r}") from None
+
+
 def storage_options(args: argparse.Namespace) -> dict[str, str] | None:
     return key_values("--storage-option", args.storage_option)
 

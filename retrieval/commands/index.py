@@ -7,7 +7,7 @@ import time
 from dataclasses import asdict
 
 from ..errors import VideoIndexError
-from .arguments import add_index, add_model, key_values, load_model, storage_options
+from .arguments import add_index, add_model, as_rate, key_values, load_model, storage_options
 from .following import add_watching, folders_of, follow
 
 WAIT_FOR_INDEX = 600  # seconds that the other processes of a launch wait for the first to create the index
@@ -36,6 +36,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--merge-above", type=float, metavar="COSINE", help="new index: merge neighbouring frames this alike"
+    )
+    parser.add_argument(
+        "--frames-per-second",
+        type=as_rate,
+        default=1.0,
+        metavar="RATE",
+        help='new index: read long videos at this rate (default: 1), or at their "keyframes", and cut them into '
+        'segments; "whole": every video is one segment',
     )
     parser.add_argument("--batch-size", type=int, default=8, help="videos encoded at once (default: 8)")
     parser.add_argument("--workers", type=int, default=2, help="processes that decode videos (default: 2)")
@@ -99,6 +107,7 @@ def _open_or_create(args: argparse.Namespace, model, processor):
     while not VideoTable.exists(args.index, options):
         if AddOptions().rank == 0:
             settings = {"dtype": args.dtype, "merge_above": args.merge_above}
+            settings["frames_per_second"] = args.frames_per_second
             return VideoIndex.create(args.index, model, processor, storage_options=options, **settings)
         if time.monotonic() > deadline:
             raise VideoIndexError(

@@ -2,7 +2,7 @@
 
 import argparse
 
-from .arguments import add_index, storage_options
+from .arguments import add_index, as_rate, storage_options
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -17,16 +17,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--segment-frames", type=int, default=12, help="the most frames in a segment, the model's (default: 12)"
     )
-
-
-def as_rate(text: str) -> float | str | None:
-    """A number, `keyframes`, or `whole` for None."""
-    if text in ("keyframes", "whole"):
-        return None if text == "whole" else text
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"a number, keyframes or whole, not {text!r}") from None
 
 
 def run(args: argparse.Namespace) -> int:

@@ -16,6 +16,7 @@ FORMAT_VERSION = 2  # 1: a row per video; 2: a row per segment of a video
 _SETTINGS_KEY = b"dmae.index"
 KEYFRAMES = "keyframes"
 MAX_RATE = 60
+NEWER_SETTINGS = ("frames_per_second", "segment_frames", "precision")  # that readers of format 1 do not know
 
 # Makes two writers that insert the same new key conflict, so that one of them retries and updates instead.
 PRIMARY_KEY = {"lance-schema:unenforced-primary-key:position": "1"}
@@ -131,7 +132,7 @@ def table_schema(settings: IndexSettings) -> pa.Schema:
     ]
     stored = asdict(settings)
     if settings.format == 1:  # as older versions read it
-        stored = {name: value for name, value in stored.items() if name not in ("frames_per_second", "segment_frames")}
+        stored = {name: value for name, value in stored.items() if name not in NEWER_SETTINGS}
     return pa.schema(fields, metadata={_SETTINGS_KEY: json.dumps(stored).encode()})
 
 

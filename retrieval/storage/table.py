@@ -18,6 +18,7 @@ from .filters import as_expression, quote
 from .schema import FILTERABLE, TABLE_NAME, IndexSettings, read_settings, table_schema
 
 WRITE_ATTEMPTS = 20
+NEAR = 0.01  # seconds by which a moment may lie outside of its segment: frame times are kept in single precision
 REMOTE_REFRESH = timedelta(seconds=5)  # how stale a reader of object storage may be; a local one never is
 MIGRATE_ROWS = 512  # converted at a time
 DELETE_BATCH = 1000  # ids named in one filter
@@ -214,6 +215,12 @@ class VideoTable:
             return self.scan(columns, self._one_per_video)
         where = _is_one_of(ids) if ids else "false"
         return self.scan(columns, f"{where} AND {self._one_per_video}" if self._one_per_video else where)
+
+    def segment_at(self, video_id: str, seconds: float, columns: Sequence[str]) -> dict | None:
+        """The row of the segment with the frame that is nearest to a moment, of those that the moment lies in."""
+        where = f"{_is_one_of([video_id])} AND segment_start <= {seconds + NEAR} AND segment_end >= {seconds - NEAR}"
+        rows = self.scan(list(dict.fromkeys([*columns, "frame_times"])), where).to_pylist()
+        return min(rows, default=None, key=lambda row: min((abs(t - seconds) for t in row["frame_times"]), default=0))
 
     @property
     def _one_per_video(self) -> str | None:

@@ -11,12 +11,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--seed", type=int, default=0, help="the same seed gives the same bytes (default: %(default)s)"
     )
     parser.add_argument("--size", type=int, default=64, help="side of the pictures in pixels (default: %(default)s)")
+    parser.add_argument("--films", type=int, metavar="N", help="write N long films with known spans instead")
+    parser.add_argument("--scenes", type=int, default=120, help="scenes per film (default: %(default)s)")
     parser.add_argument("--workers", type=int, metavar="N", help="processes (default: all cores)")
 
 
 def run(args: argparse.Namespace) -> int:
+    from ..synthetic.films import write_films
     from ..synthetic.synthetic import write_corpus
 
+    if args.films is not None:
+        sizes = {"films": args.films, "scenes": args.scenes, "size": args.size}
+        root = write_films(args.destination, **sizes, seed=args.seed)
+        print(f"{root}: {args.films} films of {args.scenes} scenes")
+        return 0
     root = write_corpus(
         args.destination,
         num_train=args.train,
