@@ -55,6 +55,7 @@ def serve(settings, host: str | None = None, port: int | None = None, *, block: 
     Returns:
         the running `gr.Blocks` and its `Services`.
     """
+    os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", "1000000")  # else a table of all calls, after each call
     if block:  # told to end in whatever way, it still deletes what visitors added
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     settings = _with_token(settings, host)

@@ -38,7 +38,7 @@ class Settings:
     max_uploads: int = _setting(20, "videos a visitor may have added at a time")
     max_disk_mb: int = _setting(4000, "disk that all visitors' files together may take, in MB")
     session_minutes: int = _setting(60, "minutes after which an idle visitor's videos are deleted")
-    concurrency: int = _setting(2, "searches that run at a time; others wait in the queue")
+    concurrency: int = _setting(1, "searches that run at a time, each on all cores; others wait in the queue")
     queue_size: int = _setting(100, "requests that may wait; more are told to come back")
 
     @property
