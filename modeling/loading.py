@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoTokenizer
 from transformers.image_processing_base import ImageProcessingMixin
 
 from .configuration_dmae import DmaeConfig
-from .encoders import ENCODERS
+from .encoders import ENCODERS, picture_size
 from .errors import DmaeError, MissingPackageError, ModelError, one_line
 from .modeling_dmae import HUB_OPTIONS, DmaeModel
 from .processing_dmae import DmaeProcessor
@@ -23,6 +23,7 @@ PICTURE_FIELDS = (
     "do_convert_rgb", "do_resize", "size", "resample", "do_center_crop", "crop_size", "do_rescale", "rescale_factor",
     "do_normalize", "image_mean", "image_std",
 )  # fmt: skip
+SIZE_FIELDS = ("do_resize", "size", "do_center_crop", "crop_size")
 
 
 def load_pretrained(name_or_path: str | Path, **kwargs) -> tuple[DmaeModel, DmaeProcessor]:
@@ -78,11 +79,25 @@ def _saved_picture_options(name: str, config: DmaeConfig, hub_options: dict) -> 
     except OSError:
         return {}
     options = {field: saved[field] for field in PICTURE_FIELDS if saved.get(field) is not None}
-    if ENCODERS[config.encoder].patches:  # what it says of sizes is a number of patches
-        options.pop("size", None)
+    encoder = ENCODERS[config.encoder]
+    wanted = picture_size(encoder, config.vision_config)
+    if encoder.patches or _final_size(options) != wanted:
+        # What it says of sizes is a number of patches there.
+        if not encoder.patches and {"size", "crop_size"} & options.keys():
+            told = f"{name} prepares pictures of another size than its tower's {wanted}: the tower's is used"
+            warnings.warn(told, stacklevel=4)
+        options = {field: value for field, value in options.items() if field not in SIZE_FIELDS}
     if options.get("resample", 0) not in (0, *FILTERS):
         warnings.warn(f"{name} resizes pictures with filter {options['resample']}; bicubic is used", stacklevel=4)
     return options
+
+
+def _final_size(options: dict[str, Any]) -> tuple[int, int] | None:
+    """Height and width of the pictures that a checkpoint's preprocessing ends with, where it says so."""
+    size = options.get("crop_size") if options.get("do_center_crop", "crop_size" in options) else options.get("size")
+    if isinstance(size, int):
+        return size, size
+    return (size["height"], size["width"]) if size and {"height", "width"} <= size.keys() else None
 
 
 def _load_tokenizer(name: str, encoder: str, hub_options: dict):

@@ -273,7 +273,7 @@ class DmaeModel(DmaePreTrainedModel):
             )
         return self.join_frames(self.get_frame_features(pixel_values_videos, frame_mask), frame_mask)
 
-    def get_frame_features(self, pixel_values_videos: torch.FloatTensor, frame_mask: torch.Tensor) -> torch.Tensor:
+    def get_frame_features(self, pixel_values_videos: torch.Tensor, frame_mask: torch.Tensor) -> torch.Tensor:
         """`(B, F, D)` projections of the frames before they are made a video by [`join_frames`]: each by itself, or
         with its neighbours' where the vision tower shifts tokens.
         """

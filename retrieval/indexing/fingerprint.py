@@ -43,7 +43,7 @@ def preprocessing_encoder(processor) -> Encoder:
     values = json.loads(json.dumps(video_processor.to_dict(), sort_keys=True, default=str))
     values = {k: v for k, v in values.items() if k not in _NOT_PIXELS and not k.startswith("_") and v is not None}
     digest = hashlib.blake2b(json.dumps(values, sort_keys=True).encode(), digest_size=16)
-    crop = values.get("crop_size") or values.get("size") or {}
+    crop = values.get("crop_size" if values.get("do_center_crop", True) else "size") or values.get("size") or {}
     pixels = "x".join(str(crop[side]) for side in ("height", "width") if side in crop)
     name = f"{values.get('num_frames', '?')} frames {pixels}".strip()
     return Encoder(name, digest.hexdigest())

@@ -199,6 +199,18 @@ def test_a_clip_with_other_values_than_openais_keeps_them(tmp_path):
     assert tuple(told.image_std) == (1, 1, 1) and told.image_mean == DmaeVideoProcessor().image_mean
 
 
+def test_pictures_of_another_size_than_the_towers_become_the_towers(tmp_path):
+    save_dual_encoder("clip", tmp_path)
+    (tmp_path / "processor_config.json").unlink(missing_ok=True)
+    told = {"size": {"shortest_edge": 224}, "crop_size": {"height": 224, "width": 224}, "image_std": [1, 1, 1]}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(told))
+    with pytest.warns(UserWarning, match=r"of another size than its tower's \(32, 32\)"):
+        model, processor = load_pretrained(tmp_path, num_frames=4)
+    assert processor.video_processor.crop_size == SQUARE and tuple(processor.video_processor.image_std) == (1, 1, 1)
+    inputs = processor(videos=random_videos(1), return_tensors="pt")
+    assert model.get_video_features(inputs["pixel_values_videos"]).frame_embeds.shape == (1, 4, 32)
+
+
 def _bert():
     return transformers.BertConfig()
 

@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
     state = _state(args)
     processes = Processes.of(state)
     model, processor = load_pretrained(args.model)
-    place(model, args.device or state.device, args.precision)
+    place(model, args.device or str(state.device), args.precision)
     settings_from = _settle(args, model, processor)
     samples, missing = _samples(args)
     bank = _captions(_listed(args, args.query_bank)) if args.query_bank else ()
