@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .search.query import EncodedQuery
     from .search.scoring import ScoreOptions
     from .search.searcher import SearchHit
+    from .sharing.clips import cut_clip
     from .storage.rows import VideoFile
     from .times import clock
     from .watching import check_watching
@@ -28,6 +29,7 @@ __all__ = [
     "VideoIndexError",
     "check_watching",
     "clock",
+    "cut_clip",
 ]
 
 _MODULES = {
@@ -40,6 +42,7 @@ _MODULES = {
     "VideoIndex": "index",
     "check_watching": "watching",
     "clock": "times",
+    "cut_clip": "sharing.clips",
     "SearchHit": "search.searcher",
     "SearchLimits": "search.limits",
 }

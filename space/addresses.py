@@ -28,3 +28,8 @@ def video_url(scope: str, video_id: str) -> str:
 def frame_url(scope: str, video_id: str, seconds: float) -> str:
     """Address of the picture of the frame that the index holds at a moment; 0 where it knows no moments."""
     return f"{PREFIX}/{scope}/{encode_id(video_id)}/{round(1000 * seconds)}.jpg"
+
+
+def clip_url(scope: str, video_id: str, start: float, end: float) -> str:
+    """Address of a span (s) as a file of its own."""
+    return f"{PREFIX}/{scope}/{encode_id(video_id)}/clip/{round(1000 * start)}-{round(1000 * end)}"

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import gradio as gr
 
-from .addresses import INDEX
+from dmae.modeling import VideoDecodeError
+
+from .addresses import INDEX, clip_url
 from .library import Where
 from .services import Services
 from .texts import UserError
@@ -27,11 +29,13 @@ def api_tab(page: gr.Blocks, services: Services) -> None:
         )
         k = gr.Number(10, label="k", precision=0)
         shortest, longest = gr.Number(0, label="shortest"), gr.Number(0, label="longest")
+        start, end = gr.Number(label="start"), gr.Number(label="end")
         answer, button = gr.JSON(label="answer"), gr.Button()
         file = gr.File(label="file")
     endpoints = Endpoints(services)
     button.click(endpoints.search, [query, k, shortest, longest], answer, api_name="search")
     button.click(endpoints.explain, [query, video_id, scope], answer, api_name="explain")
+    button.click(endpoints.cut, [video_id, start, end, scope], answer, api_name="cut")
     if services.settings.uploads_allowed:
         button.click(endpoints.add, file, answer, api_name="add")
 
@@ -55,8 +59,9 @@ class Endpoints:
             longest: leave out videos of more seconds; 0 for no limit
 
         Returns:
-            a list, best first, each with id and scope (what explain asks for), title and score (of this query alone)
-            best_time and duration in seconds
+            a list, best first, each with id and scope (what explain and cut ask for)
+            title and score (of this query alone)
+            start and end of the span that fits, best_time and duration, in seconds
             video and thumbnail as addresses
         """
         library = self._services.library
@@ -83,6 +88,26 @@ class Endpoints:
         with _PlainErrors():
             _, explanation = library.explain(library.ask(query), scope, video_id, shelf)
         return explanation.to_dict()
+
+    def cut(self, video_id: str, start: float, end: float, scope: str) -> dict:
+        """Cuts a span out of a video into a file of its own, with its sound.
+
+        Args:
+            video_id: the id of a result of search
+            start: the second at which the clip begins, such as the start of that result
+            end: the second at which it ends, such as the end of that result; 60 seconds at most after start
+            scope: the scope of that result
+
+        Returns:
+            clip as an address
+            start and end in seconds
+        """
+        with _PlainErrors():
+            try:
+                self._services.media.cut(scope, video_id, float(start or 0), float(end or 0))
+            except VideoDecodeError as error:
+                raise UserError("not_cut", reason=error.reason) from None
+        return {"clip": clip_url(scope, video_id, start or 0, end), "start": start or 0, "end": end}
 
     def add(self, file: str | None, request: gr.Request) -> dict:
         """Makes a video searchable for this client alone."""

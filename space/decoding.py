@@ -4,6 +4,7 @@ import io
 import multiprocessing
 import os
 import queue
+import tempfile
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,6 +56,10 @@ class Decoder:
     def picture(self, path: str, time: float) -> bytes:
         """The frame on screen at `time` (s) as a JPEG of at most `PICTURE_SIZE`."""
         return self._run("picture", path, {"time": time})
+
+    def clip(self, path: str, start: float, end: float) -> bytes:
+        """A span (s) as a file of its own: an MP4, or a Matroska file where the sound does not fit into one."""
+        return self._run("clip", path, {"start": start, "end": end})
 
     def close(self) -> None:
         while not self._idle.empty():
@@ -163,4 +168,11 @@ def _picture(path: str, time: float) -> bytes:
     return buffer.getvalue()
 
 
-_JOBS = {"video": _read_video, "image": _read_image, "picture": _picture}
+def _clip(path: str, start: float, end: float) -> bytes:
+    from dmae.retrieval import cut_clip
+
+    with tempfile.TemporaryDirectory(prefix="dmae-clip-") as folder:
+        return cut_clip(path, start, end, Path(folder, "clip")).read_bytes()
+
+
+_JOBS = {"video": _read_video, "image": _read_image, "picture": _picture, "clip": _clip}

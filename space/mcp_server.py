@@ -12,7 +12,7 @@ from starlette.responses import PlainTextResponse
 from dmae.modeling import MissingPackageError
 
 ROUTE = "/gradio_api/mcp"
-TOOLS = frozenset(("/search", "/explain"))
+TOOLS = frozenset(("/search", "/explain", "/cut"))
 ADDRESSES = frozenset(("video", "thumbnail", "clip"))  # values of answers that are relative to the page
 
 

@@ -18,7 +18,9 @@ from .library import Library
 from .texts import UserError
 
 SAME_MOMENT = 0.005  # s
-PICTURE_CACHE = 64 << 20  # bytes
+PICTURE_CACHE = CLIP_CACHE = 64 << 20  # bytes
+LONGEST_CLIP = 60.0  # seconds
+MATROSKA = b"\x1a\x45\xdf\xa3"
 HEADERS = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "default-src 'none'; sandbox"}
 TYPES = {".mkv": "video/x-matroska", ".gif": "image/gif"} | dict.fromkeys((".ts", ".m2ts", ".mts"), "video/mp2t")
 
@@ -40,12 +42,13 @@ class Media:
         self._blobs = (
             self._root.parent.parent / "blobs" if self._root and root and root.parent.name == "snapshots" else None
         )
-        self._pictures = PictureCache(PICTURE_CACHE)
+        self._pictures, self._clips = PictureCache(PICTURE_CACHE), PictureCache(CLIP_CACHE)
 
     def routes(self) -> list[Route]:
         return [
             Route(f"/{PREFIX}/{{scope}}/{{key}}/video", self.video),
             Route(f"/{PREFIX}/{{scope}}/{{key}}/{{millis:int}}.jpg", self.picture),
+            Route(f"/{PREFIX}/{{scope}}/{{key}}/clip/{{start:int}}-{{end:int}}", self.clip),
         ]
 
     def video(self, request: Request) -> Response:
@@ -72,6 +75,37 @@ class Media:
                 return _missing()
             self._pictures.put(key, picture)
         return Response(picture, media_type="image/jpeg", headers=HEADERS | {"Cache-Control": "private, max-age=3600"})
+
+    def clip(self, request: Request) -> Response:
+        """A span as a file of its own."""
+        asked = request.path_params
+        start, end = asked["start"] / 1000, asked["end"] / 1000
+        try:
+            data = self.cut(asked["scope"], decode_id(asked["key"]) or "", start, end)
+        except (UserError, VideoDecodeError):
+            return _missing()
+        kind = "video/x-matroska" if data.startswith(MATROSKA) else "video/mp4"
+        return Response(data, media_type=kind, headers=HEADERS | {"Cache-Control": "private, max-age=3600"})
+
+    def cut(self, scope: str, video_id: str, start: float, end: float) -> bytes:
+        """A span of a video as a file of its own.
+
+        Raises:
+            UserError: there is no such video or span. VideoDecodeError: it cannot be read.
+        """
+        if not (0 <= start < end and end - start <= LONGEST_CLIP):
+            raise UserError("no_span", start=start, end=end, most=int(LONGEST_CLIP))
+        shelf = None if scope == INDEX else self._shelves.by_secret(scope)
+        row = self._library.row(scope, video_id, ["path", "revision"], shelf)
+        path = self._playable(row["path"], scope) if row else None
+        if row is None or path is None:
+            raise UserError("video_gone")
+        key = scope, video_id, row["revision"], start, end
+        clip = self._clips.get(key)
+        if clip is None:
+            clip = self._decoder.clip(str(path), start, end)
+            self._clips.put(key, clip)
+        return clip
 
     def _decode(self, row: dict, scope: str, at: float) -> bytes | None:
         path = self._playable(row["path"], scope)

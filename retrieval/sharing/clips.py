@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import av
 import numpy as np
@@ -16,14 +17,16 @@ from dmae.modeling.video_source import OpenVideo, open_video
 from dmae.modeling.video_timeline import Timeline, read_timeline
 
 from ..errors import VideoIndexError
-from ..search.searcher import SearchHit
+
+if TYPE_CHECKING:  # where clips alone are cut, nothing of the search is loaded
+    from ..search.searcher import SearchHit
 
 CLOCK = Fraction(1, 90_000)
 IN_MP4 = frozenset({"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"})
 NEAR = 0.02  # seconds by which a keyframe may miss the start of a span and still begin it
 
 
-def cut_hits(hits: Sequence[SearchHit], folder: Path, *, padding: float = 0.0) -> list[Path]:
+def cut_hits(hits: "Sequence[SearchHit]", folder: Path, *, padding: float = 0.0) -> list[Path]:
     """Writes each hit's span as a playable file, with its sound, and returns the files in the hits' order.
 
     Args:
@@ -44,7 +47,7 @@ def cut_hits(hits: Sequence[SearchHit], folder: Path, *, padding: float = 0.0) -
     return [_cut_hit(rank, hit, folder, padding) for rank, hit in enumerate(hits, 1)]
 
 
-def _cut_hit(rank: int, hit: SearchHit, folder: Path, padding: float) -> Path:
+def _cut_hit(rank: int, hit: "SearchHit", folder: Path, padding: float) -> Path:
     if hit.path is None or hit.start is None or hit.end is None:
         missing = "no file" if hit.path is None else "no times"
         raise VideoIndexError(f"the video {hit.id!r} has {missing} in the index: its span cannot be cut")

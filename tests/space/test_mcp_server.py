@@ -49,7 +49,7 @@ def converse(url: str, *calls: tuple[str, dict], token: str = "") -> list:
 def test_tools_are_listed_with_what_a_model_needs_to_know(space):
     (tools,) = converse(space.url)
     by_name = {tool.name: tool for tool in tools}
-    assert set(by_name) == {"search", "explain"}
+    assert set(by_name) == {"search", "explain", "cut"}
     for tool in tools:
         assert len(tool.description) > 80 and "Returns:" in tool.description
         for name, argument in tool.inputSchema["properties"].items():
@@ -69,6 +69,25 @@ def test_a_search_and_its_explanation_are_those_of_the_index(space):
     told = json.loads(why.content[0].text)
     assert told["words"] == QUERY.split() and len(told["similarity"]) == len(told["words"])
     assert told["score"] == pytest.approx(hits[0]["score"], abs=1e-5)
+
+
+def test_a_span_is_cut_into_a_file_that_plays(space, tmp_path):
+    from dmae.modeling import read_frames
+
+    span = {"video_id": "clip_00_long.mp4", "start": 0.5, "end": 1.5}
+    _, cut, backwards, absent, endless = converse(
+        space.url,
+        ("cut", span),
+        ("cut", span | {"end": 0.25}),
+        ("cut", span | {"video_id": "../model/config.json"}),
+        ("cut", span | {"end": 1e9}),
+    )
+    answer = httpx.get(json.loads(cut.content[0].text)["clip"])
+    assert answer.status_code == 200 and answer.headers["content-type"] == "video/mp4"
+    (tmp_path / "clip.mp4").write_bytes(answer.content)
+    assert read_frames(tmp_path / "clip.mp4", 3).duration == pytest.approx(1.0, abs=0.11)
+    assert all(wrong.isError and "Traceback" not in wrong.content[0].text for wrong in (backwards, absent, endless))
+    assert "60 seconds at most" in endless.content[0].text and "no longer here" in absent.content[0].text
 
 
 def test_what_is_wrong_is_an_error_in_one_sentence_and_a_path_is_only_a_text(space):
@@ -119,7 +138,7 @@ def test_with_a_token_nobody_comes_in_without_it(guarded):
             answer = httpx.post(url + path, json={}, headers=headers)
             assert answer.status_code == 401 and answer.headers["www-authenticate"] == "Bearer"
     tools, found = converse(guarded.url, ("search", {"query": QUERY, "k": 1}), token=TOKEN)
-    assert len(tools) == 2 and json.loads(found.content[0].text)[0]["id"] == guarded.ids(QUERY, 1)[0]
+    assert len(tools) == 3 and json.loads(found.content[0].text)[0]["id"] == guarded.ids(QUERY, 1)[0]
 
 
 def test_a_token_is_drawn_where_other_machines_can_call():

@@ -60,6 +60,9 @@ def test_ids_and_numbers_that_are_not_there(client):
         video_url("0" * 32, KNOWN),
         f"media/index/{encode_id(KNOWN)}/7.jpg",
         f"media/index/{encode_id(KNOWN)}/-1.jpg",
+        f"media/index/{encode_id(KNOWN)}/clip/1000-500",
+        f"media/index/{encode_id(KNOWN)}/clip/0-99999999",
+        f"media/index/{encode_id('/etc/passwd')}/clip/0-500",
         f"media/index/{encode_id(KNOWN)}/99999999999999999999.jpg",
         "media/index/%00/video",
         "media/index/%FF%FE/video",
@@ -162,7 +165,7 @@ def test_a_client_that_leaves_is_no_error(space):
 
 def test_the_pages_own_handlers_are_not_listed_and_tell_a_program_nothing_else(client, space):
     names = client.get("gradio_api/info").json()["named_endpoints"]
-    assert set(names) == {"/search", "/explain", "/add"}
+    assert set(names) == {"/search", "/explain", "/cut", "/add"}
     for name, *data in (
         ("ask",),
         ("choose", None),
@@ -219,7 +222,7 @@ def test_an_index_that_lists_other_files_gets_nothing_out(crafted):
 
 def test_a_public_space_takes_no_videos(crafted):
     with httpx.Client(base_url=crafted.url, timeout=60) as client:
-        assert set(client.get("gradio_api/info").json()["named_endpoints"]) == {"/search", "/explain"}
+        assert set(client.get("gradio_api/info").json()["named_endpoints"]) == {"/search", "/explain", "/cut"}
 
 
 def test_a_request_far_too_large_is_refused_before_it_is_read(client):
