@@ -10,7 +10,7 @@ from video_files import write_video
 
 from dmae import cli
 
-NAME = "日本 😀 ü.mp4"
+NAME = "日本😀ü.mp4"
 
 
 @pytest.fixture(scope="module")
