@@ -28,6 +28,7 @@ def printed(monkeypatch, encoding: str, *argv) -> tuple[int, str]:
     buffer = io.BytesIO()
     with monkeypatch.context() as patch:
         patch.setattr(sys, "stdout", io.TextIOWrapper(buffer, encoding=encoding))
+        patch.setenv("COLUMNS", "400")  # so wide that no name is folded
         status = cli.main([str(word) for word in argv])
         sys.stdout.flush()
         return status, buffer.getvalue().decode(encoding)
