@@ -165,7 +165,10 @@ def _parse(argv: list[str]) -> argparse.Namespace:
             module.configure(subparser)
             subparser.add_argument("--traceback", action="store_true", help="show where an error came from")
             subparser.set_defaults(run=module.run)
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if getattr(args, "moments", False):  # measured through an index, which training does not know
+        args.run = import_module("dmae.moment_evaluation").run
+    return args
 
 
 if __name__ == "__main__":

@@ -1,13 +1,57 @@
 """Moment retrieval measured through an index: within the right video, and over all of the videos."""
 
+import argparse
+import json
+import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from dmae.modeling import InputError, load_pretrained
+from dmae.modeling.precision import place
 from dmae.retrieval import SearchHit, VideoIndex
-from dmae.training.corpora.moments import MomentQuery
+from dmae.training.corpora.moments import MomentQuery, load_moments
 from dmae.training.evaluation.moments import interval_iou, moment_metrics
 
 RANKS = 5
+
+
+def run(args: argparse.Namespace) -> int:
+    """`dmae evaluate … --moments`: indexes the videos in a folder for the time being, and searches for every query."""
+    if not args.videos:
+        raise InputError("--moments needs --videos, the folder of the benchmark's videos")
+    queries = load_moments(args.dataset, args.annotations or args.videos)
+    started = time.monotonic()
+    model, processor = load_pretrained(args.model)
+    place(model, args.device or _default_device(), args.precision)
+    with tempfile.TemporaryDirectory() as scratch:
+        index = VideoIndex.create(scratch, model, processor, frames_per_second=args.frames_per_second, overwrite=True)
+        added = index.add(args.videos, workers=args.workers)
+        report = {
+            "model": args.model,
+            "dataset": args.dataset,
+            "frames_per_second": args.frames_per_second,
+            "segments": index.stats()["segments"],
+            **evaluate_moments(index, queries),
+            "skipped": added.failed,
+            "seconds": round(time.monotonic() - started, 1),
+        }
+    text = json.dumps(report, ensure_ascii=False, indent=2)
+    if args.json and args.json != "-":
+        Path(args.json).expanduser().write_text(text + "\n", encoding="utf-8")
+    if args.json == "-":
+        print(text)
+    else:
+        for name in ("within_video", "corpus"):
+            shown = ", ".join(f"{key} {value:.1f}" for key, value in report[name].items())
+            print(f"{name.replace('_', ' '):12}  {shown}  ({report['queries']} queries)")
+    return 1 if added.failed else 0
+
+
+def _default_device():
+    from accelerate import PartialState
+
+    return PartialState().default_device
 
 
 def evaluate_moments(index: VideoIndex, queries: Sequence[MomentQuery]) -> dict:

@@ -21,8 +21,9 @@ from .search.scoring import ScoreOptions
 from .search.searcher import Searcher, SearchHit
 from .sharing import hub as sharing
 from .statistics import statistics
+from .storage.filters import make_where
 from .storage.rows import VideoFile, make_rows
-from .storage.schema import Encoder, IndexSettings
+from .storage.schema import Encoder, IndexSettings, segment_keys
 from .storage.table import VideoTable
 
 if TYPE_CHECKING:
@@ -344,6 +345,17 @@ class VideoIndex:
     def thumbnails(self, ids: Sequence[str]) -> dict[str, bytes]:
         """JPEG thumbnails of the videos that have one, by id; of a long video one from its beginning."""
         rows = self.table.videos(["id", "thumbnail"], check_ids(ids, distinct=False)).to_pylist()
+        return {row["id"]: row["thumbnail"] for row in rows if row["thumbnail"]}
+
+    def thumbnails_of(self, hits: Sequence[SearchHit]) -> dict[str, bytes]:
+        """JPEG thumbnails of the segments that fit best, by the id of the video; of its best hit."""
+        best: dict[str, SearchHit] = {}
+        for hit in hits:
+            best.setdefault(hit.id, hit)
+        if self.table.settings.format == 1 or not best:
+            return self.thumbnails(list(best))
+        keys = segment_keys(list(best), [hit.segment for hit in best.values()])
+        rows = self.table.scan(["id", "thumbnail"], make_where({"segment_key": keys})).to_pylist()
         return {row["id"]: row["thumbnail"] for row in rows if row["thumbnail"]}
 
     def prepare(self) -> None:

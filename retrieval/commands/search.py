@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     limits = {"offset": args.offset, "where": args.where, "min_score": args.min_score}
     limits["per_video"] = not args.every_span
     hits = index.search(args.query, args.k, **limits, **parts)
-    pictures = index.thumbnails([hit.id for hit in hits]) if args.html or args.thumbnails else {}
+    pictures = index.thumbnails_of(hits) if args.html or args.thumbnails else {}
     if args.html:
         from ..sharing.html_report import html_report
 

@@ -13,7 +13,8 @@ from .places import Place
 from .scoring import CandidateFrames
 
 LEVEL = 0.6  # a span holds the frames whose evidence has this share of the way from what is unrelated to the best
-UNRELATED = 32  # segments from all over the index whose middle frame stands for what is unrelated to a query
+HIGH_LEVEL = 0.8  # the same where many frames of the index reach that share
+UNRELATED = 12  # segments from all over the index whose middle frame stands for what is unrelated to a query
 SEGMENT_SHARE = 0.25  # of a frame's evidence that is its segment's score
 BRIDGED = 1  # frames in a row that may fall short inside a span
 ROUNDS = 6  # in each of which a span may grow by twice as many segments as in the one before
@@ -84,25 +85,33 @@ class SpanFinder:
         self.source, self.query, self.where = source, query, where
         sample = source.sample()
         known = [segment.evidence for segment in self._score(_thinned(sample))] if sample is not None else []
-        self.unrelated = float(np.median(np.concatenate(known))) if known else 0.0
+        quantiles = np.quantile(np.concatenate(known), (0.5, 0.9)) if known else (0.0, 0.0)
+        self.unrelated, self.common = map(float, quantiles)
 
-    def spans(self, ranked: Sequence[ScoredSegment]) -> list[list[Span]]:
-        """The spans of each video that some segments belong to, best first, and the videos by their best."""
+    def spans(self, ranked: Sequence[ScoredSegment], part: slice = slice(None)) -> list[list[Span]]:
+        """The spans of each video that some segments belong to, best first, and the videos by their best.
+
+        Args:
+            ranked: best first. part: of the videos.
+        """
         videos: dict[int, dict[int, ScoredSegment]] = {}
         for segment in ranked:
             videos.setdefault(segment.place.video, {})[segment.place.number] = segment
+        videos = {video: videos[video] for video in list(videos)[part]}
         thresholds = {video: self._threshold(segments) for video, segments in videos.items()}
         if self.source.have_parts:
             self._grow(videos, thresholds)
         found = [list(spans_of(list(segments.values()), thresholds[video])) for video, segments in videos.items()]
         for spans in found:
             spans.sort(key=lambda span: -span.moment.score)
-        return sorted(found, key=lambda spans: -spans[0].moment.score)
+        return found
 
     def _threshold(self, segments: dict[int, ScoredSegment]) -> float:
         best = max(segments.values(), key=lambda segment: segment.score)
         peak = float(best.evidence.max())
-        return min(self.unrelated + LEVEL * (peak - self.unrelated), peak)
+        rise = peak - self.unrelated
+        # What a tenth of all frames reach is no sign of anything, unless the best is hardly above it.
+        return min(self.unrelated + max(LEVEL * rise, min(self.common - self.unrelated, HIGH_LEVEL * rise)), peak)
 
     def _grow(self, videos: dict[int, dict[int, ScoredSegment]], thresholds: dict[int, float]) -> None:
         """Scores the neighbours of segments that match up to their end, until none does."""

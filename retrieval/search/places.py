@@ -50,6 +50,7 @@ class ResidentPlaces:
         self._spans = GrowingArray((2,), torch.float64)
         self._stops, self._times = GrowingArray((), torch.int64), GrowingArray((), torch.float32)
         self._order: np.ndarray | None = None
+        self.have_parts = False  # whether any video has more than one segment
 
     def append(self, rows: pa.Table | pa.RecordBatch) -> None:
         """Adds the places of rows that have `place_columns` and `_rowid`."""
@@ -66,6 +67,7 @@ class ResidentPlaces:
         for array, values in ((self._videos, videos), (self._numbers, numbers), (self._stops, counts)):
             array.append(torch.from_numpy(values))
         self._spans.append(spans)
+        self.have_parts = self.have_parts or bool(numbers.any())
         self._times.append(torch.from_numpy(times.flatten().to_numpy().astype(np.float32)))
 
     def at(self, row_ids: Sequence[int], slots: Sequence[int]) -> list[Place]:
@@ -78,11 +80,6 @@ class ResidentPlaces:
             own = times[int(stops[slot - 1]) if slot else 0 : int(stops[slot])]
             found.append(Place(int(row_id), int(videos[slot]), int(numbers[slot]), start, end, own.astype(np.float64)))
         return found
-
-    @property
-    def have_parts(self) -> bool:
-        """Whether any video has more than one segment."""
-        return bool(len(self._numbers) and int(self._numbers.rows.max()) > 0)
 
     def slots_of(self, videos: np.ndarray, numbers: np.ndarray) -> np.ndarray:
         """All slots of these segments, `(P,)` each; a changed video may have some that are not alive."""

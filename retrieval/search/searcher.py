@@ -125,8 +125,7 @@ class Searcher:
         with self._lock:
             self.source.refresh(with_frames=self._searched)
             self._searched = True
-            found = self._spans(make_queries(), wanted, where, per_video)
-        chosen = [_as_hits(videos, per_video)[offset:wanted] for videos in found]
+            chosen = self._spans(make_queries(), slice(int(offset), wanted), where, per_video)
         if min_score is not None:
             chosen = [
                 [_without_weak(spans, min_score) for spans in hits if spans[0].moment.score >= min_score]
@@ -134,8 +133,9 @@ class Searcher:
             ]
         return self._hits(chosen)
 
-    def _spans(self, queries: Queries, wanted: int, where: str | None, per_video: bool) -> list[list[list[Span]]]:
-        """For each query the spans of each video, best first; of `wanted` videos, or so many spans, if there are."""
+    def _spans(self, queries: Queries, part: slice, where: str | None, per_video: bool) -> list[list[list[Span]]]:
+        """For each query that part of its hits: what becomes one is the spans of a video, or a span alone."""
+        wanted = part.stop
         rows = max(2 * wanted, FEW_SEGMENTS) if self.source.have_parts else wanted
         count = self.limits.candidates
         found: dict[int, list[list[Span]]] = {}
@@ -147,14 +147,19 @@ class Searcher:
             again = []
             for a, hits in zip(pending, ranked):
                 segments = self._placed(hits)
-                videos: list[list[Span]] = []
                 there_are_more = len(hits) == rows
-                if not there_are_more or len({segment.place.video for segment in segments}) >= wanted or not per_video:
-                    videos = SpanFinder(self.source, queries[a : a + 1], where).spans(segments)
-                if there_are_more and (len(videos) if per_video else sum(map(len, videos))) < wanted:
+                if there_are_more and per_video and len({segment.place.video for segment in segments}) < wanted:
                     again.append(a)  # a few videos took all the places
+                    continue
+                finder = SpanFinder(self.source, queries[a : a + 1], where)
+                if per_video:
+                    found[a] = finder.spans(segments, part)
+                    continue
+                single = [[span] for spans in finder.spans(segments) for span in spans]
+                if there_are_more and len(single) < wanted:
+                    again.append(a)  # neighbours became one span
                 else:
-                    found[a] = videos
+                    found[a] = sorted(single, key=lambda spans: -spans[0].moment.score)[part]
             pending, rows, count = again, 4 * rows, 4 * count
         return [found[a] for a in range(len(found))]
 
@@ -188,13 +193,6 @@ class Searcher:
             [_hit_of_spans(rows[row_id], spans) for spans in hits if (row_id := spans[0].best.place.row_id) in rows]
             for hits in chosen
         ]
-
-
-def _as_hits(videos: list[list[Span]], per_video: bool) -> list[list[Span]]:
-    """What becomes a hit each: the spans of a video, or each span alone; best first."""
-    if per_video:
-        return videos
-    return sorted(([span] for spans in videos for span in spans), key=lambda spans: -spans[0].moment.score)
 
 
 def _without_weak(spans: list[Span], min_score: float) -> list[Span]:

@@ -5,6 +5,7 @@ import json
 import pytest
 from training_parts import tiny_model
 
+from dmae.cli import main
 from dmae.moment_evaluation import evaluate_moments
 from dmae.retrieval import VideoIndex
 from dmae.training.corpora.moments import load_moments
@@ -83,3 +84,15 @@ def test_moments_are_measured_through_an_index(tmp_path):
     # With one film in it, the index is that film.
     assert report["within_video"] == report["corpus"]
     assert 0 <= report["corpus"]["mIoU"] <= 100
+
+
+def test_the_command_measures_films(tmp_path, capsys):
+    films = write_films(tmp_path / "films", films=1, scenes=3)
+    for part in tiny_model(num_frames=4):
+        part.save_pretrained(tmp_path / "model")
+    measured = ["evaluate", str(tmp_path / "model"), "films", "--moments", "--frames-per-second", "2"]
+    assert main([*measured, "--videos", str(films), "--workers", "0", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["queries"] == 3 and report["missing"] == [] and report["segments"] > 1
+    assert main(measured) == 2
+    assert "--moments needs --videos" in capsys.readouterr().err

@@ -4,7 +4,6 @@
 import argparse
 import json
 import math
-import tempfile
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -80,8 +79,6 @@ def run(args: argparse.Namespace) -> int:
             raise InputError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(args, name)}")
     if args.json and not Path(args.json).expanduser().parent.is_dir():  # known before the work, not after it
         raise InputError(f"--json {args.json}: there is no such folder")
-    if args.moments:
-        return _run_moments(args)
     started = time.monotonic()
     state = _state(args)
     processes = Processes.of(state)
@@ -113,45 +110,6 @@ def run(args: argparse.Namespace) -> int:
     if processes.main:
         _write(report, args.json)
     return 1 if encoded.skipped else 0
-
-
-def _run_moments(args: argparse.Namespace) -> int:
-    """Indexes the videos in a folder of its own for the time being, and searches for every query."""
-    from dmae import VideoIndex
-    from dmae.modeling import load_pretrained
-    from dmae.modeling.precision import place
-    from dmae.moment_evaluation import evaluate_moments
-
-    from ..corpora.moments import load_moments
-
-    if not args.videos:
-        raise InputError("--moments needs --videos, the folder of the benchmark's videos")
-    queries = load_moments(args.dataset, args.annotations or args.videos)
-    started = time.monotonic()
-    model, processor = load_pretrained(args.model)
-    place(model, args.device or _state(args).device, args.precision)
-    with tempfile.TemporaryDirectory() as scratch:
-        index = VideoIndex.create(scratch, model, processor, frames_per_second=args.frames_per_second, overwrite=True)
-        added = index.add(args.videos, workers=args.workers)
-        report = {
-            "model": args.model,
-            "dataset": args.dataset,
-            "frames_per_second": args.frames_per_second,
-            "segments": index.stats()["segments"],
-            **evaluate_moments(index, queries),
-            "skipped": added.failed,
-            "seconds": round(time.monotonic() - started, 1),
-        }
-    text = json.dumps(report, ensure_ascii=False, indent=2)
-    if args.json and args.json != "-":
-        Path(args.json).expanduser().write_text(text + "\n", encoding="utf-8")
-    if args.json == "-":
-        print(text)
-    else:
-        for name in ("within_video", "corpus"):
-            shown = ", ".join(f"{key} {value:.1f}" for key, value in report[name].items())
-            print(f"{name.replace('_', ' '):12}  {shown}  ({report['queries']} queries)")
-    return 1 if added.failed else 0
 
 
 def _state(args: argparse.Namespace):
