@@ -161,5 +161,5 @@ class BatchEncoder:
         if self.device.type != "cpu":
             return self._normalize(pixels.to(self.device))
         if self._floats is None or self._floats.numel() < pixels.numel():
-            self._floats = torch.empty(max(pixels.numel(), self._bytes[0].numel()))
+            self._floats = torch.empty(max(pixels.numel(), self.frames * pixels[0, 0].numel()))
         return self._normalize(pixels, out=self._floats[: pixels.numel()].view(pixels.shape))

@@ -58,7 +58,8 @@ def _wait_for_all(world_size: int) -> None:
         distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() == world_size
     )
     if world_size > 1 and together:
-        distributed.barrier(distributed.new_group(backend="gloo", timeout=LONGEST_WAIT))
+        group = distributed.new_group(backend="gloo", timeout=LONGEST_WAIT)
+        distributed.barrier(group)  # type: ignore[arg-type]
 
 
 @dataclass

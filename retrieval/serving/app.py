@@ -103,7 +103,8 @@ class Shard:
         """None where the video is another shard's."""
         if not self.table.videos(["id"], [video_id]).num_rows:
             return None
-        return explain(self.table, words, query, video_id, scoring).to_dict()
+        scores = self.searcher.queries_of(query, query.options or scoring)
+        return explain(self.table, words, query, video_id, scores).to_dict()
 
     def describe(self) -> dict:
         return {"videos": self.table.count(), "version": self.table.version, **self.searcher.stats()}
