@@ -45,6 +45,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--videos", type=int, default=60)
     parser.add_argument("--rows", type=int, default=10_000, help="random videos that are searched")
+    parser.add_argument("--replicas", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--only", choices=("faults", "search"))
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -54,7 +55,7 @@ def main() -> None:
         if args.only != "search":
             faults(folder, write_corpus(folder / "videos", num_train=1, num_test=args.videos, progress=False) / "test")
         if args.only != "faults":
-            for replicas in (1, 2):
+            for replicas in args.replicas:
                 search(folder, args.rows, replicas)
 
 
@@ -201,8 +202,16 @@ def measure_search(url: str, index, held: dict, replicas: int) -> None:
 
 
 def not_as_held(answer: dict, deep: list[dict], held: dict) -> bool:
+    """Whether an answer is not what the shards that it does not name hold."""
     silent = set().union(*(held[name] for name in answer["partial"]))
-    return answer["hits"] != [hit for hit in deep if hit["id"] not in silent][: len(answer["hits"])]
+    right = [hit for hit in deep if hit["id"] not in silent][: len(answer["hits"])]
+    wrong = [hit["id"] for hit in answer["hits"]] != [hit["id"] for hit in right] or any(
+        abs(hit["score"] - other["score"]) > 2e-6 for hit, other in zip(answer["hits"], right)
+    )
+    if wrong:
+        told = [(hit["id"], hit["score"]) for hit in answer["hits"]]
+        print(f"wrong, without {answer['partial']}: {told}", file=sys.stderr)
+    return wrong
 
 
 def median(work) -> float:
