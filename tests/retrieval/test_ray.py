@@ -94,8 +94,8 @@ def test_a_node_that_vanishes_and_a_deadly_file_cost_no_other_row(cluster, index
 
     make_plan = encoding.make_plan
 
-    def with_a_deadly_file(*arguments):
-        plan = make_plan(*arguments)
+    def with_a_deadly_file(*arguments, **options):
+        plan = make_plan(*arguments, **options)
         plan.new = [replace(f, video=Deadly(f.path)) if f.id == "07.mp4" else f for f in plan.new]
         return plan
 
