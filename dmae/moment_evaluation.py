@@ -86,7 +86,9 @@ def _ids(index: VideoIndex) -> dict[str, str]:
 def _overlaps(hits: Sequence[SearchHit], query: MomentQuery, video_id: str) -> list[float]:
     found = []
     for hit in hits:
-        known = hit.id == video_id and hit.start is not None and hit.end is not None
-        span = (hit.start, hit.end) if known else None
-        found.append(max((interval_iou(span, right) for right in query.spans), default=0.0) if span else 0.0)
+        if hit.id != video_id or hit.start is None or hit.end is None:
+            found.append(0.0)
+            continue
+        span = (hit.start, hit.end)
+        found.append(max((interval_iou(span, right) for right in query.spans), default=0.0))
     return found

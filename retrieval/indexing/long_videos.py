@@ -3,6 +3,7 @@
 import json
 import time
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import pyarrow as pa
 import torch
@@ -44,6 +45,7 @@ def encode_long_video(table: VideoTable, model, processor, file: CorpusFile, opt
         VideoDecodeError: it cannot be read. Nothing of it is in the table then, or what was there before.
     """
     settings = table.settings
+    assert settings.frames_per_second is not None, "an index without a rate has no long videos"
     journal = Journal(table, file.id, _state(table, file))
     film = _Film(table, model, processor, file, journal)
     size = processor.video_processor.read_options["size"]
@@ -88,15 +90,17 @@ class _Film:
     """A video on its way through the model: frames that wait to be cut, and segments that wait to be written."""
 
     table: VideoTable
-    model: torch.nn.Module
-    processor: object
+    model: Any
+    processor: Any
     file: CorpusFile
     journal: Journal
     duration: float = 0.0
     reached: float = 0.0  # seconds of the video that are encoded
 
     def __post_init__(self):
-        self._segmenter = Segmenter(self.table.settings.segment_frames)
+        longest = self.table.settings.segment_frames
+        assert longest is not None, "it goes with a rate"
+        self._segmenter = Segmenter(longest)
         self._last: torch.Tensor | None = None  # (1, D), of the frame kept last
         self._last_thumbnail = b""
         self._frames: list[torch.Tensor] = []

@@ -94,7 +94,7 @@ class Queries:
     def __len__(self) -> int:
         return len(self.parts[0][0].sentence_embeds)
 
-    def __getitem__(self, rows: slice) -> "Queries":
+    def __getitem__(self, rows: slice | list[int]) -> "Queries":
         return self if self.combination else Queries([(features[rows], options) for features, options in self.parts])
 
     @property

@@ -70,7 +70,7 @@ class ResidentPlaces:
         self.have_parts = self.have_parts or bool(numbers.any())
         self._times.append(torch.from_numpy(times.flatten().to_numpy().astype(np.float32)))
 
-    def at(self, row_ids: Sequence[int], slots: Sequence[int]) -> list[Place]:
+    def at(self, row_ids: Sequence[int] | np.ndarray, slots: Sequence[int] | np.ndarray) -> list[Place]:
         """The places in some slots, whose row ids the caller knows."""
         videos, numbers, spans = self._videos.rows, self._numbers.rows, self._spans.rows
         stops, times = self._stops.rows, self._times.rows.numpy()

@@ -128,7 +128,7 @@ class Searcher:
             chosen = self._spans(make_queries(), slice(int(offset), wanted), where, per_video)
         if min_score is not None:
             chosen = [
-                [_without_weak(spans, min_score) for spans in hits if spans[0].moment.score >= min_score]
+                [_without_weak(spans, float(min_score)) for spans in hits if spans[0].moment.score >= min_score]
                 for hits in chosen
             ]
         return self._hits(chosen)

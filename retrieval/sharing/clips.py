@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import av
 import numpy as np
+from av.error import FFmpegError
+from av.stream import Discard
 
 from dmae.modeling.errors import VideoDecodeError
 from dmae.modeling.video_pixels import FrameConverter
@@ -90,7 +92,7 @@ def cut_clip(source, start: float, end: float, destination: Path) -> Path:
 
 def _write(video: OpenVideo, timeline: Timeline, sound, target, start: float, end: float) -> None:
     if sound is not None:
-        sound.discard = av.stream.Discard.default
+        sound.discard = Discard.default
     keyframe = timeline.keyframe_before(timeline.tick(Fraction(start)))
     if keyframe is not None:
         video.container.seek(keyframe, stream=video.stream, backward=True)
@@ -106,8 +108,8 @@ def _write(video: OpenVideo, timeline: Timeline, sound, target, start: float, en
                 target.mux(packet)
             continue
         if picture is None:
-            begins = packet.is_keyframe and packet.pts is not None
-            copy = begins and abs(timeline.seconds(packet.pts) - start) <= NEAR and not timeline.by_count
+            begins = packet.is_keyframe and packet.pts is not None and not timeline.by_count
+            copy = begins and abs(timeline.seconds(packet.pts or 0) - start) <= NEAR
             picture = (_Copied if copy else _Encoded)(video, timeline, target, start, end)
         if picture.take(packet):
             break
@@ -116,7 +118,7 @@ def _write(video: OpenVideo, timeline: Timeline, sound, target, start: float, en
 
 
 def _shift(packet: av.Packet, ticks: int) -> None:
-    packet.pts = packet.pts - ticks
+    packet.pts = packet.pts - ticks if packet.pts is not None else None
     packet.dts = packet.dts - ticks if packet.dts is not None else None
 
 
@@ -133,7 +135,7 @@ class _Copied:
         if packet.dts is not None and self.timeline.seconds(packet.dts) >= self.end:
             return True
         self.first = packet.pts if self.first is None else self.first
-        if packet.pts is not None and self.timeline.seconds(packet.pts) < self.end:
+        if packet.pts is not None and self.first is not None and self.timeline.seconds(packet.pts) < self.end:
             _shift(packet, self.first)
             packet.stream = self.stream
             self.target.mux(packet)
@@ -160,7 +162,7 @@ class _Encoded:
     def take(self, packet: av.Packet | None) -> bool:
         try:
             frames = self.video.stream.codec_context.decode(packet)
-        except (av.FFmpegError, ValueError):  # a damaged packet
+        except (FFmpegError, ValueError):  # a damaged packet
             return False
         for frame in frames:
             seconds = self.timeline.seconds(frame.pts) if frame.pts is not None else None

@@ -34,12 +34,12 @@ def write_timeline(hits: Sequence[SearchHit], path: Path, name: str) -> None:
         VideoIndexError: another ending, or OpenTimelineIO is not installed.
     """
     check_timeline(path)
-    spans = [hit for hit in hits if hit.start is not None and hit.end is not None]
+    spans = [(hit, hit.start, hit.end) for hit in hits if hit.start is not None and hit.end is not None]
     if path.suffix.lower() == ".csv":
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(COLUMNS)
-            for rank, hit in enumerate(spans, 1):
+            for rank, (hit, _, _) in enumerate(spans, 1):
                 writer.writerow([rank, *(getattr(hit, column) for column in COLUMNS[1:])])
         return
     import opentimelineio as otio
@@ -47,14 +47,14 @@ def write_timeline(hits: Sequence[SearchHit], path: Path, name: str) -> None:
     timeline = otio.schema.Timeline(name=name)
     track = otio.schema.Track(name="hits", kind=otio.schema.TrackKind.Video)
     timeline.tracks.append(track)
-    for hit in spans:
+    for hit, start, end in spans:
         track.append(
             otio.schema.Clip(
                 name=hit.id,
                 media_reference=otio.schema.ExternalReference(
-                    target_url=hit.path or hit.id, available_range=_range(otio, 0.0, hit.duration or hit.end)
+                    target_url=hit.path or hit.id, available_range=_range(otio, 0.0, hit.duration or end)
                 ),
-                source_range=_range(otio, hit.start, hit.end),
+                source_range=_range(otio, start, end),
                 metadata={"dmae": {"score": hit.score, "best_time": hit.best_time}},
             )
         )

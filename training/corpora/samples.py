@@ -5,9 +5,9 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Any
 
 from dmae.modeling.errors import DmaeError
-from dmae.modeling.remote_videos import RemoteVideo
 from dmae.modeling.video_source import source_name
 
 logger = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class VideoSample:
     """
 
     video_id: str
-    video: str | dict | RemoteVideo
+    video: Any
     captions: tuple[str, ...]
     start: float | None = None
     end: float | None = None
