@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .modeling_dmae import DmaeModel
     from .output import DmaeOutput
     from .picture_reading import is_picture, read_picture
+    from .precision import place
     from .processing_dmae import DmaeProcessor
     from .similarity import dmae_similarity, nearest_frames
     from .token_masking import (
@@ -60,6 +61,7 @@ __all__ = [
     "negnce_loss",
     "one_line",
     "partial_order_loss",
+    "place",
     "read_frames",
     "read_picture",
 ]
@@ -95,6 +97,7 @@ _MODULES = {
     "negnce_loss": "losses",
     "one_line": "errors",
     "partial_order_loss": "token_masking",
+    "place": "precision",
     "read_frames": "video_reading",
     "read_picture": "picture_reading",
 }

@@ -16,8 +16,7 @@ def open_library(settings: Settings, tell: Callable[..., None]) -> Library:
     from accelerate import PartialState
     from transformers.utils import logging
 
-    from dmae.modeling import load_pretrained
-    from dmae.modeling.precision import place
+    from dmae.modeling import load_pretrained, place
 
     logging.disable_progress_bar()
     tell(2, "Loading the model")

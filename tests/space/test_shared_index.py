@@ -26,10 +26,12 @@ def test_videos_shared_with_an_index_play(tmp_path, monkeypatch):
         page, services = serve(settings, "127.0.0.1", block=False)
         try:
             base = page.local_url
-            name = services.library.index.search("red", k=1)[0].id
+            hit = services.library.index.search("red", k=1)[0]
+            name = hit.id
             video = httpx.get(base + video_url("index", name))
             assert video.status_code == 200 and video.content == (tmp_path / "videos" / name).read_bytes()
-            assert httpx.get(base + frame_url("index", name, 2), timeout=60).content.startswith(b"\xff\xd8")
+            picture = httpx.get(base + frame_url("index", name, float(hit.frame_times[2])), timeout=60)
+            assert picture.content.startswith(b"\xff\xd8")
         finally:
             page.close()
             services.close()
