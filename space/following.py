@@ -26,6 +26,7 @@ class Follower:
         check_watching([folder])
         self._command = [sys.executable, "-m", "dmae.cli", "index", str(folder), "--watch"]
         self._command += ["--model", settings.model, "--index", os.path.expanduser(settings.index)]
+        self._command += ["--precision", settings.precision] if settings.precision else []
         self._process: subprocess.Popen | None = None
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True, name="follow")
