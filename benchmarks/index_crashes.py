@@ -89,9 +89,9 @@ def kill_writer(uri: Path, corpus: Path, parts, rng: random.Random) -> bool:
 
 
 def examine(uri: Path, parts) -> dict:
-    """Rows, distinct ids, and rows that a search scores: all equal where every video is whole."""
+    """Videos, distinct ids, and videos that a search scores: all equal where every video is whole."""
     index = VideoIndex.open(uri, *parts)
-    ids = index.table.scan(["id"])["id"].to_pylist()
+    ids = index.table.videos(["id"])["id"].to_pylist()
     return {"rows": len(ids), "distinct": len(set(ids)), "scored": len(index.search("red", k=max(1, len(ids))))}
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     )
     from .video_processing_dmae import DmaeVideoProcessor
     from .video_reading import VideoFrames, VideoLimits, read_frames
+    from .video_stream import FrameStream
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -40,6 +41,7 @@ __all__ = [
     "DmaeOutput",
     "DmaeProcessor",
     "DmaeVideoProcessor",
+    "FrameStream",
     "InputError",
     "MissingPackageError",
     "ModelError",
@@ -76,6 +78,7 @@ _MODULES = {
     "DmaeOutput": "output",
     "DmaeProcessor": "processing_dmae",
     "DmaeVideoProcessor": "video_processing_dmae",
+    "FrameStream": "video_stream",
     "InputError": "errors",
     "MissingPackageError": "errors",
     "ModelError": "errors",

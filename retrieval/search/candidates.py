@@ -168,7 +168,7 @@ class CandidateSource:
         """Where rows lie, of those that are still there."""
         if self.resident is not None:
             slots = self.resident.slots_of(np.asarray(row_ids, np.int64)).numpy()
-            return self.resident.places.at(self.resident.row_ids[slots], slots)
+            return self.resident.places.at(self.resident.row_ids[slots].tolist(), slots.tolist())
         columns = place_columns(self.table.settings)
         return places_of(self.table.take(np.asarray(row_ids), columns), self.table.settings)
 
@@ -178,7 +178,7 @@ class CandidateSource:
         if self.resident is not None:
             slots = self.resident.places.slots_of(videos, numbers)
             slots = slots[self._allowed(where)[torch.from_numpy(slots)].numpy()]
-            return self.resident.places.at(self.resident.row_ids[slots], slots)
+            return self.resident.places.at(self.resident.row_ids[slots].tolist(), slots.tolist())
         ours = (
             f"video_hash IN ({', '.join(map(str, np.unique(videos)))}) "
             f"AND segment_number IN ({', '.join(map(str, np.unique(numbers)))})"
