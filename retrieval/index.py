@@ -15,6 +15,7 @@ from .inputs import check_ids
 from .search import explanation
 from .search import query as query_module
 from .search.combination import CombinedQuery, as_parts, combine
+from .search.confidence import TextBank
 from .search.limits import SearchLimits
 from .search.query import EncodedQuery
 from .search.scoring import ScoreOptions
@@ -50,7 +51,8 @@ class VideoIndex:
         self.model = model
         self.processor = processor
         options = ScoreOptions() if model is None else ScoreOptions.of(model.config)
-        self._searcher = Searcher(table, options, limits or SearchLimits())
+        bank = None if model is None or processor is None else TextBank(model, processor)
+        self._searcher = Searcher(table, options, limits or SearchLimits(), bank)
 
     @staticmethod
     def exists(uri, *, storage_options: dict | None = None) -> bool:
@@ -231,6 +233,7 @@ class VideoIndex:
         offset: int = 0,
         where: str | Mapping | None = None,
         min_score: float | None = None,
+        min_confidence: float | None = None,
         per_video: bool = True,
         alternatives=None,
         also=None,
@@ -245,7 +248,8 @@ class VideoIndex:
             k: hits wanted; fewer come back where the index holds fewer. offset: hits to skip, for paging.
             where: a filter such as `"duration < 60 AND category = 'food'"`, or a dictionary such as `{"category":
                 "food"}`.
-            min_score: leave out hits, and their further moments, below.
+            min_score: leave out hits, and their further moments, below. min_confidence: leave out hits whose
+                `confidence` is below; it means as much for any text.
             per_video: one hit per video, its other matching spans in `hit.moments`; False: every span is a hit.
             alternatives: texts or examples of which any does in place of the query.
             also: what must match too. like: the same, an image or a video. Each counts as much as the query.
@@ -253,9 +257,11 @@ class VideoIndex:
                 the score is in `search.combination`.
         """
         options = {"offset": offset, "where": where, "min_score": min_score, "per_video": per_video}
+        options["min_confidence"] = min_confidence
         parts = {"alternatives": alternatives, "also": also, "like": like, "without": without}
         if any(part is not None for part in parts.values()):
-            query = self.encode(query, **parts)
+            several = isinstance(query, (list, tuple))
+            query = [self.encode(one, **parts) for one in query] if several else self.encode(query, **parts)
         if isinstance(query, (list, tuple)):
             return self.search_many(query, k, **options)  # type: ignore[return-value]
         return self.search_many([query], k, **options)[0]

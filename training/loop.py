@@ -34,6 +34,7 @@ from .optimization import learning_rates, make_optimizer, make_scheduler
 from .processes import Processes
 from .release.model_card import TrainingRun
 from .release.push import prepare_repo, publish_run
+from .text_bank import write_text_bank
 from .tracking import Tracking
 
 CONFIG_FILE = "train_config.yaml"
@@ -189,6 +190,9 @@ class Trainer:
                     self._epoch(stop)
                 self._save_checkpoint()  # before the last evaluation, which may be long and be interrupted
             self._finish()
+            if self.accelerator.is_main_process:
+                samples = [] if self.config.streaming else self.batches.samples  # a stream is never whole in memory
+                write_text_bank(self.folder, (text for sample in samples for text in sample.captions))
             tested = {} if self.test_samples is None else {"test_metrics": self._test(self.test_samples)}
         finally:
             self.tracking.close()

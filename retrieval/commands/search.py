@@ -30,6 +30,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--offset", type=int, default=0, help="results to skip, for paging")
     parser.add_argument("--where", metavar="FILTER", help="filter such as \"duration < 60 AND category = 'food'\"")
     parser.add_argument("--min-score", type=float, help="leave out results below this score")
+    parser.add_argument(
+        "--min-confidence", type=float, metavar="C", help="leave out results less sure than this, from 0 to 1"
+    )
     parser.add_argument("--html", type=Path, metavar="FILE", help="write the results as a self-contained page")
     parser.add_argument("--thumbnails", type=Path, metavar="FOLDER", help="write thumbnails there and name them")
     parser.add_argument("--every-span", action="store_true", help="list every matching span, not one per video")
@@ -52,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     model, processor = load_model(args)
     index = VideoIndex.open(args.index, model, processor, read_only=True, storage_options=storage_options(args))
     parts = {name: getattr(args, name) for name in PARTS.values()}
-    limits = {"offset": args.offset, "where": args.where, "min_score": args.min_score}
+    limits = {name: getattr(args, name) for name in ("offset", "where", "min_score", "min_confidence")}
     limits["per_video"] = not args.every_span
     hits = index.search(args.query, args.k, **limits, **parts)
     pictures = index.thumbnails_of(hits) if args.html or args.thumbnails else {}
@@ -71,6 +74,8 @@ def run(args: argparse.Namespace) -> int:
         for entry, clip in zip(found, clips or []):
             entry["clip"] = str(clip)
         print(json.dumps(found, ensure_ascii=False))
+    elif not hits and args.min_confidence is not None:
+        print(f"nothing here matches {args.query!r} well")
     else:
         print_hits(args.query, hits, args.offset, files)
         for clip in clips or []:
@@ -105,15 +110,17 @@ def print_hits(query: str, hits, offset: int, thumbnails: dict[str, str]) -> Non
         print(f"nothing found for {query!r}")
         return
     table = Table(title=Text(query))
-    for name in ("", "score", "span", "best moment", "length"):
+    for name in ("", "score", "sure", "span", "best moment", "length"):
         table.add_column(name, justify="right")
     for name in ("video", *(("thumbnail",) if thumbnails else ())):
         table.add_column(name, overflow="fold")
     for rank, hit in enumerate(hits, start=offset + 1):
+        sure = "" if hit.confidence is None else f"{hit.confidence:.0%}"
         times = span_clock(hit.start, hit.end), clock(hit.best_time), clock(hit.duration)
         table.add_row(
             str(rank),
             f"{hit.score:.3f}",
+            sure,
             *times,
             Text(hit.path or hit.id),
             *([Text(thumbnails.get(hit.id, ""))] if thumbnails else []),

@@ -9,6 +9,7 @@ import torch
 
 from ..storage.table import VideoTable
 from .combination import Queries
+from .fields import FIELD_COLUMNS
 from .limits import SearchLimits
 from .places import Place, place_columns, places_of
 from .resident import FRAME_COLUMNS, ResidentIndex, frames_of
@@ -158,6 +159,24 @@ class CandidateSource:
             return self.resident.frames.gather(self.resident.slots_of(np.asarray(row_ids, np.int64)))
         settings = self.table.settings
         return frames_of(self.table.take(np.asarray(row_ids), FRAME_COLUMNS), settings.dim, settings.dtype)
+
+    def fields(self, row_ids: Sequence[int]) -> dict[int, dict]:
+        """`FIELD_COLUMNS` of rows by their id, of those that are still there."""
+        wanted = np.asarray(row_ids, np.int64)
+        if self.resident is not None and self.resident.fields is not None and self.resident.fields.fits:
+            slots = self.resident.slots_of(wanted).numpy()
+            return dict(zip(self.resident.row_ids[slots].tolist(), self.resident.fields.at(slots.tolist())))
+        return {row["_rowid"]: row for row in self.table.take(wanted, FIELD_COLUMNS).to_pylist()}
+
+    def pooled(self, row_ids: Sequence[int]) -> tuple[list[int], torch.Tensor]:
+        """The ids of rows, of those that are still there, and their `(N, D)` mean frames."""
+        wanted = np.unique(np.asarray(row_ids, np.int64))
+        if self.resident is not None:
+            slots = self.resident.slots_of(wanted)
+            return self.resident.row_ids[slots.numpy()].tolist(), self.resident.pooled[slots]
+        rows = self.table.take(wanted, ["pooled"])
+        vectors = np.stack(rows["pooled"].to_numpy()) if rows.num_rows else np.empty((0, self.table.settings.dim))
+        return rows["_rowid"].to_pylist(), torch.from_numpy(vectors).float()
 
     @property
     def have_parts(self) -> bool:

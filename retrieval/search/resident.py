@@ -7,6 +7,7 @@ import torch
 from ..storage.dot_products import int8_is_fast, quantise
 from ..storage.table import VideoTable
 from .arrays import GrowingArray, VectorArray
+from .fields import FIELD_COLUMNS, FieldStore
 from .places import ResidentPlaces, place_columns
 from .scoring import CandidateFrames
 
@@ -81,7 +82,7 @@ class ResidentIndex:
     Attributes:
         row_ids: `(N,)` int64 numpy. alive: `(N,)` bool tensor, False where the row is gone.
         pooled: `VectorArray` of N: int8 where its products are fast, else float16.
-        places: where each row lies. frames: `FrameStore` or None.
+        places: where each row lies. frames: `FrameStore` or None. fields: `FieldStore` or None.
         coherence: how alike a video's frames are, see `stage_one`.
     """
 
@@ -96,6 +97,7 @@ class ResidentIndex:
         self.pooled = VectorArray(settings.dim, torch.int8 if int8_is_fast() else torch.float16)
         self.places = ResidentPlaces(settings)
         self.frames = FrameStore(settings.dim, settings.dtype) if with_frames else None
+        self.fields = FieldStore() if with_frames else None
         self._order: np.ndarray | None = None
         self.alive = torch.empty(0, dtype=torch.bool)
 
@@ -110,7 +112,8 @@ class ResidentIndex:
 
     @property
     def nbytes(self) -> int:
-        return self.pooled.nbytes + self.places.nbytes + (self.frames.nbytes if self.frames is not None else 0)
+        stores = (self.pooled, self.places, self.frames, self.fields)
+        return sum(store.nbytes for store in stores if store is not None)
 
     def sync(self) -> None:
         """Brings the arrays in step with the table's latest version, reading only rows written since."""
@@ -131,8 +134,8 @@ class ResidentIndex:
         return torch.from_numpy(slots[self.row_ids[slots] == row_ids])
 
     def _columns(self) -> list[str]:
-        frames = FRAME_COLUMNS if self.frames is not None else ()
-        return ["revision", "pooled", *place_columns(self._table.settings), *frames]
+        more = (*FIELD_COLUMNS, *FRAME_COLUMNS) if self.frames is not None else ()
+        return list(dict.fromkeys(["revision", "pooled", *place_columns(self._table.settings), *more]))
 
     def _load(self) -> None:
         count = self._table.num_segments()
@@ -170,6 +173,8 @@ class ResidentIndex:
         self.pooled.append(*quantise(pooled.float()) if self.pooled.rows.dtype == torch.int8 else (pooled,))
         if self.frames is not None:
             self.frames.append(batch)
+        if self.fields is not None:
+            self.fields.append(batch)
 
 
 def frames_of(batch: pa.Table, dim: int, dtype: str, slots: torch.Tensor | None = None) -> CandidateFrames:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 
 from dmae.modeling.features import TextFeatures
 
@@ -15,11 +16,12 @@ from ..storage.schema import IndexSettings
 from ..storage.table import VideoTable
 from .candidates import CandidateSource
 from .combination import Combination, CombinedQuery, Queries
+from .confidence import Judge, TextBank
 from .limits import SearchLimits
 from .moments import Moment, ScoredSegment, Span, SpanFinder, rounded
 from .places import place_columns
 from .query import EncodedQuery
-from .scoring import ScoreOptions
+from .scoring import CandidateFrames, ScoreOptions
 from .stage_two import RankedRow, rank
 
 HIT_COLUMNS = ("id", "path", "duration", "frame_times", "metadata")
@@ -43,6 +45,8 @@ class SearchHit:
         metadata: the user's metadata.
         moments: further spans of the same video, best first.
         segment: the number of the segment that fits best, from 0.
+        confidence: from 0 to 1, comparable between queries and indexes: how far the score stands out from those of
+            unrelated texts with the same video (`confidence`). None for a query that is no text, or without a model.
     """
 
     id: str
@@ -57,6 +61,7 @@ class SearchHit:
     end: float | None = None
     moments: tuple[Moment, ...] = ()
     segment: int = 0
+    confidence: float | None = None
 
     def to_dict(self) -> dict:
         """The hit as JSON values."""
@@ -64,6 +69,7 @@ class SearchHit:
             "id": self.id,
             "path": self.path,
             "score": round(self.score, 6),
+            "confidence": None if self.confidence is None else round(self.confidence, 4),
             "start": rounded(self.start),
             "end": rounded(self.end),
             "best_time": rounded(self.best_time),
@@ -82,8 +88,10 @@ class Searcher:
     others wait for it.
     """
 
-    def __init__(self, table: VideoTable, options: ScoreOptions, limits: SearchLimits):
+    def __init__(self, table: VideoTable, options: ScoreOptions, limits: SearchLimits, bank: TextBank | None = None):
         self.table = table
+        self._bank = bank
+        self._judge: tuple[CandidateFrames, Judge] | None = None
         self.options = options
         self.limits = limits
         self.source = CandidateSource(table, limits)
@@ -94,11 +102,13 @@ class Searcher:
         self, queries: TextFeatures, k: int, *, options: ScoreOptions | None = None, **limits
     ) -> list[list[SearchHit]]:
         """Hits of each of A queries, best first, from the `offset`-th on; `options` in place of the model's."""
-        return self._search(lambda: Queries([(queries, options or self.options)]), k, **limits)
+        return self._search(
+            lambda: Queries([(queries, options or self.options)]), k, confident=options is None, **limits
+        )
 
     def search_combined(self, query: CombinedQuery, k: int, **limits) -> list[SearchHit]:
         """As `search`, for one query of several parts."""
-        return self._search(lambda: self._queries_of(query), k, **limits)[0]
+        return self._search(lambda: self._queries_of(query), k, confident=query.text is not None, **limits)[0]
 
     def queries_of(self, query: EncodedQuery, options: ScoreOptions | None = None) -> Queries:
         """What scores frames by a query as a search does, or by other options."""
@@ -113,13 +123,26 @@ class Searcher:
         return Queries(parts, Combination.of(query, self.options, self.source.sample()))
 
     def _search(
-        self, make_queries: Callable[[], Queries], k: int, *, offset=0, where=None, min_score=None, per_video=True
+        self,
+        make_queries: Callable[[], Queries],
+        k: int,
+        *,
+        confident: bool,
+        offset=0,
+        where=None,
+        min_score=None,
+        min_confidence=None,
+        per_video=True,
     ) -> list[list[SearchHit]]:
         for name, value, least in (("k", k, 1), ("offset", offset, 0)):
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
                 raise VideoIndexError(f"{name} must be a whole number, at least {least}, got {value!r}")
-        if min_score is not None and not isinstance(min_score, (int, float, np.number)):
-            raise VideoIndexError(f"min_score must be a number, got {min_score!r}")
+        for name, value in (("min_score", min_score), ("min_confidence", min_confidence)):
+            if value is not None and not isinstance(value, (int, float, np.number)):
+                raise VideoIndexError(f"{name} must be a number, got {value!r}")
+        if min_confidence is not None and (self._bank is None or not confident):
+            reason = "the index was opened without a model" if self._bank is None else "the query is no text"
+            raise VideoIndexError(f"min_confidence cannot be told, because {reason}: use min_score")
         where = make_where(where)
         wanted = int(k) + int(offset)
         with self._lock:
@@ -131,7 +154,10 @@ class Searcher:
                 [_without_weak(spans, float(min_score)) for spans in hits if spans[0].moment.score >= min_score]
                 for hits in chosen
             ]
-        return self._hits(chosen)
+        hits = self._hits(chosen, confident)
+        if min_confidence is None:
+            return hits
+        return [[hit for hit in own if (hit.confidence or 0) >= min_confidence] for own in hits]
 
     def _spans(self, queries: Queries, part: slice, where: str | None, per_video: bool) -> list[list[list[Span]]]:
         """For each query that part of its hits: what becomes one is the spans of a video, or a span alone."""
@@ -184,22 +210,44 @@ class Searcher:
             "coherence": round(resident.coherence, 3) if resident is not None else None,
         }
 
-    def _hits(self, chosen: list[list[list[Span]]]) -> list[list[SearchHit]]:
+    def _hits(self, chosen: list[list[list[Span]]], confident: bool) -> list[list[SearchHit]]:
         wanted = list(dict.fromkeys(spans[0].best.place.row_id for hits in chosen for spans in hits))
-        rows = {
-            row["_rowid"]: row for row in self.table.take(np.array(wanted, dtype=np.int64), HIT_COLUMNS).to_pylist()
-        }
-        return [
-            [_hit_of_spans(rows[row_id], spans) for spans in hits if (row_id := spans[0].best.place.row_id) in rows]
-            for hits in chosen
-        ]
+        with self._lock:
+            rows = self.source.fields(wanted) if wanted else {}
+        hits = [[(rows.get(spans[0].best.place.row_id), spans) for spans in own] for own in chosen]
+        hits = [[(row, spans) for row, spans in own if row is not None] for own in hits]
+        best = [spans[0] for own in hits for _, spans in own]
+        confidences = iter(self._confidences(best) if confident else [None] * len(best))
+        return [[_hit_of_spans(row, spans, next(confidences)) for row, spans in own] for own in hits]
+
+    def _confidences(self, spans: list[Span]) -> list[float | None]:
+        """How much the scores of spans are worth; None where there is no model to tell it, or the video has gone."""
+        found: list[float | None] = [None] * len(spans)
+        if self._bank is None or not spans:
+            return found
+        bank = self._bank.features()
+        with self._lock:
+            sample = self.source.sample()
+            rows, pooled = self.source.pooled([span.best.place.row_id for span in spans])
+            if sample is None or not rows:
+                return found
+            if self._judge is None or self._judge[0] is not sample:
+                self._judge = sample, Judge(bank, sample, self.options)
+            judge = self._judge[1]
+        at = {row_id: n for n, row_id in enumerate(rows)}
+        known = [n for n, span in enumerate(spans) if span.best.place.row_id in at]
+        scores = torch.tensor([spans[n].moment.score for n in known])
+        confidences = judge(scores, pooled[[at[spans[n].best.place.row_id] for n in known]])
+        for n, confidence in zip(known, confidences.tolist()):
+            found[n] = confidence
+        return found
 
 
 def _without_weak(spans: list[Span], min_score: float) -> list[Span]:
     return [span for span in spans if span.moment.score >= min_score]
 
 
-def _hit_of_spans(row: dict, spans: list[Span]) -> SearchHit:
+def _hit_of_spans(row: dict, spans: list[Span], confidence: float | None) -> SearchHit:
     """The hit of the row of the first span's best segment."""
     span, *others = spans
     return SearchHit(
@@ -215,6 +263,7 @@ def _hit_of_spans(row: dict, spans: list[Span]) -> SearchHit:
         end=span.moment.end,
         moments=tuple(other.moment for other in others),
         segment=span.best.place.number,
+        confidence=confidence,
     )
 
 

@@ -1,0 +1,99 @@
+"""How much a score is worth: where it stands among the scores that unrelated texts have with the same video.
+
+Some videos score high with every text and some encoders score high altogether, so one threshold on raw scores cannot
+serve two queries or two indexes. Speaker verification normalises a score by those of a cohort of impostors
+(Auckenthaler et al., "Score Normalization for Text-Independent Speaker Verification Systems", 2000), and QB-Norm a
+text's score by a bank of others (Bogolin et al., "Cross Modal Retrieval with Querybank Normalisation", CVPR 2022).
+Here the cohort is the twentieth of a bank of texts that fits the video best. What it scores, drawn halfway to its mean
+over the index, is the level at which the confidence is one half:
+
+    level(video) = (best twentieth's mean + its mean over the index) / 2
+    confidence   = sigmoid(1.7 * (score - level) / deviation of the bank's scores with a video)
+"""
+
+import os
+import threading
+from pathlib import Path
+
+import torch
+
+from dmae.modeling.encoding import encode_texts
+from dmae.modeling.features import TextFeatures
+from dmae.modeling.similarity import dmae_similarity
+from dmae.modeling.text_bank import BANK_FILE, load_text_bank, save_text_bank, text_weights_digest
+
+from ..storage.rows import pool_frames
+from .scoring import CandidateFrames, ScoreOptions
+from .stage_one import query_vectors
+
+COHORT = 20  # one text in so many of the bank is compared with
+STEEPNESS = 1.7  # at which a sigmoid follows the normal distribution
+SAMPLE = 64  # texts and videos by which stage one's estimates are brought to the level of whole scores
+
+
+class TextBank:
+    """The texts to compare with: those in the model's folder, else everyday phrases; read at first use, then kept."""
+
+    def __init__(self, model, processor):
+        self._model, self._processor = model, processor
+        self._features: TextFeatures | None = None
+        self._lock = threading.Lock()
+
+    def features(self) -> TextFeatures:
+        """`(M, …)` features of the texts.
+
+        Raises:
+            ModelError: the bank in the model's folder is of another model.
+        """
+        with self._lock:
+            if self._features is None:
+                path = Path(str(self._model.config._name_or_path)) / BANK_FILE
+                self._features = load_text_bank(path, self._model) if path.is_file() else self._phrases()
+            return self._features
+
+    def _phrases(self) -> TextFeatures:
+        """Everyday phrases, encoded once per model and kept on this machine."""
+        cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "dmae"
+        path = cache / f"phrases-{text_weights_digest(self._model)}.safetensors"
+        if path.is_file():
+            return load_text_bank(path, self._model)
+        phrases = Path(__file__).with_name("everyday_phrases.txt").read_text(encoding="utf-8").splitlines()
+        bank = encode_texts(self._model, self._processor, phrases)
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+            unfinished = path.with_suffix(f".{os.getpid()}")
+            save_text_bank(unfinished, bank, self._model)
+            os.replace(unfinished, path)
+        except OSError:  # a machine without a place to write encodes them in every process
+            pass
+        return bank
+
+
+class Judge:
+    """Confidences for the videos of an index, of which `sample` is a part."""
+
+    def __init__(self, bank: TextFeatures, sample: CandidateFrames, options: ScoreOptions):
+        self._vectors = query_vectors(bank, options)
+        self._cohort = max(1, len(self._vectors) // COHORT)
+        estimates = self._vectors @ pool_frames(sample.embeds.float(), sample.weights).t()
+        texts, videos = bank[:SAMPLE], CandidateFrames(*(part[:SAMPLE] for part in sample))
+        exact = dmae_similarity(
+            *texts,
+            videos.embeds.float(),
+            videos.weights,
+            text_attention=options.textual_attention,
+            visual_attention=options.visual_attention,
+            neighbor_weight=options.neighbor_weight,
+        )
+        self._lift = float((exact - estimates[:SAMPLE, :SAMPLE]).mean())
+        self._usual = float(self._best(estimates).mean())
+        self._deviation = max(float(estimates.std(dim=0, correction=0).mean()), 1e-6)
+
+    def __call__(self, scores: torch.Tensor, pooled: torch.Tensor) -> torch.Tensor:
+        """`(N,)` confidences from 0 to 1 of `(N,)` scores with videos of these `(N, D)` mean frames."""
+        level = (self._best(self._vectors @ pooled.t()) + self._usual) / 2 + self._lift
+        return torch.sigmoid(STEEPNESS * (scores - level) / self._deviation)
+
+    def _best(self, estimates: torch.Tensor) -> torch.Tensor:
+        """The mean of the cohort, for each column of `(M, N)` scores of the bank."""
+        return estimates.topk(self._cohort, dim=0).values.mean(dim=0)
