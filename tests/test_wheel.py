@@ -25,12 +25,12 @@ for hit in index.search("a dog on a skateboard", k=5):
     reveal_type(hit.id)
     reveal_type(hit.best_time)
     reveal_type(hit.moments)
+    hit.nonsense
 reveal_type(model)
 reveal_type(model.to("cpu").eval())
 reveal_type(DmaeModel.from_pretrained("me/my-model"))
 reveal_type(processor(text="a dog"))
 reveal_type(index.add("clips").added)
-hit.nonsense
 """
 REVEALED = [
     "str",
