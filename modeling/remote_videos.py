@@ -31,7 +31,19 @@ _PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "
 
 
 class RemoteVideoError(DmaeError, OSError):
-    """A URL that cannot be listed or read; the message is one line that names it and the remedy."""
+    """A URL that cannot be listed or read.
+
+    Args:
+        source: the URL.
+        reason: why, and the remedy, in one line without the URL.
+    """
+
+    def __init__(self, source: str, reason: str):
+        super().__init__(source, reason)
+        self.source, self.reason = source, reason
+
+    def __str__(self) -> str:
+        return f"{self.source}: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -154,7 +166,7 @@ def remote_errors(url: str):
     except RemoteVideoError:
         raise
     except Exception as error:
-        raise RemoteVideoError(f"{url}: {_reason(url, error)}") from error
+        raise RemoteVideoError(url, _reason(url, error)) from error
 
 
 def _reason(url: str, error: Exception) -> str:

@@ -208,7 +208,7 @@ def open_video(source: Any, limits: VideoLimits, threads: int) -> Iterator[OpenV
     except VideoDecodeError:
         raise
     except (FFmpegError, OSError, MemoryError, OverflowError, ZeroDivisionError) as error:
-        reason = getattr(error, "strerror", None) or one_line(error).removeprefix(f"{name}: ")
+        reason = getattr(error, "strerror", None) or one_line(error)
         raise VideoDecodeError(name, f"cannot be read as a video ({reason})", is_passing(error)) from error
     finally:
         video.close()

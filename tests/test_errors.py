@@ -6,6 +6,7 @@ import pytest
 
 from dmae import cli, errors
 from dmae.modeling import DmaeModel, VideoDecodeError, load_pretrained, read_frames
+from dmae.modeling.remote_videos import RemoteVideoError
 from dmae.retrieval.commands import stats
 
 
@@ -47,6 +48,12 @@ def test_a_decoding_error_has_fields_and_travels_between_processes(tmp_path):
     error = pickle.loads(pickle.dumps(caught.value))
     assert error.source == str(tmp_path / "a.mp4") and error.reason.startswith("cannot be read as a video (")
     assert str(error) == f"{error.source}: {error.reason}"
+
+
+def test_an_error_of_a_url_has_fields_and_travels_between_processes():
+    error = pickle.loads(pickle.dumps(RemoteVideoError("s3://bucket/a.mp4", "there is no such file")))
+    assert (error.source, error.reason) == ("s3://bucket/a.mp4", "there is no such file")
+    assert str(error) == "s3://bucket/a.mp4: there is no such file" and isinstance(error, OSError)
 
 
 def test_a_damaged_checkpoint_is_named_in_one_line(tmp_path):

@@ -96,7 +96,7 @@ def make_plan(
                 if empty and not prune_empty:
                     hidden.append(Unreached(getattr(source, "prefix", str(source)), None))
         except RemoteVideoError as error:  # one of several; nothing in it counts as vanished
-            plan.missing.append((str(source), str(error).removeprefix(f"{source}: ")))
+            plan.missing.append((str(source), error.reason))
     names = _Names(known, found, source_options)
     for video in found.values():
         file = CorpusFile(**vars(video), id=names.take(video))

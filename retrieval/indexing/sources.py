@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from dmae.modeling.errors import one_line
 from dmae.modeling.file_names import DiskNames
 from dmae.modeling.remote_videos import (
     RemoteVideo,
@@ -159,7 +160,7 @@ class ListSource:
         try:
             return list(source.videos())
         except RemoteVideoError as error:
-            return [Unreadable(name, str(error).removeprefix(f"{name}: "))]
+            return [Unreadable(name, error.reason)]
 
     def covers(self, path: str) -> bool:
         return False
@@ -217,7 +218,7 @@ class RowSource:
         try:
             yield from _one(path, self.options, Path.cwd()).videos()
         except RemoteVideoError as error:
-            yield Unreadable(path, str(error).removeprefix(f"{path}: "))
+            yield Unreadable(path, error.reason)
 
     def _paths_and_sizes(self) -> Iterator[tuple[str | None, int | None]]:
         """Names and byte counts without reading a video (no count where a row is only a name)."""
@@ -334,7 +335,7 @@ def _hub_dataset(name: str, options: Mapping[str, Any]) -> list[Source]:
             return [files]
         return _rows(load_dataset(name), name, options)
     except (RemoteVideoError, OSError) as error:
-        said = " ".join(str(error).split()).removeprefix(f"{url}: ")
+        said = error.reason if isinstance(error, RemoteVideoError) else one_line(error)
         raise VideoIndexError(
             f"no file or folder {os.path.abspath(name)}, nor a dataset {name} of the Hub: {said[:300]}"
         ) from error

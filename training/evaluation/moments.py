@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from dmae.modeling import InputError
+
 Interval = tuple[float, float]
 LEVELS = (0.3, 0.5, 0.7)
 RANKS = (1, 5)
@@ -24,7 +26,7 @@ def moment_metrics(overlaps: Sequence[Sequence[float]]) -> dict[str, float]:
             of another video. Fewer than five are taken as they are.
     """
     if not len(overlaps):
-        raise ValueError("there is no query to measure: give at least one")
+        raise InputError("there is no query to measure: give at least one")
     found = np.zeros((len(overlaps), max(RANKS)))
     for row, own in enumerate(overlaps):
         found[row, : len(own[: max(RANKS)])] = own[: max(RANKS)]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..corpora import CorpusError
 from .captions import describe
 from .rendering import FPS, render, write_video
 from .scenes import Scene, sample_scenes
@@ -31,11 +32,11 @@ def write_films(
         size: side of the square pictures in pixels, even, at least 32.
 
     Raises:
-        ValueError: an argument is out of range, or the folder holds something else.
+        CorpusError: an argument is out of range, or the folder holds something else.
     """
     spec = {"format": FORMAT, "films": films, "scenes": scenes, "seed": seed, "size": size}
     if films < 1 or scenes < 1 or size < 32 or size % 2:
-        raise ValueError(
+        raise CorpusError(
             f"films and scenes must be at least 1 and size even and at least 32, not {films}, {scenes} and {size}"
         )
     root = Path(destination).expanduser()
@@ -68,9 +69,9 @@ def _claim(root: Path, spec: dict) -> None:
     path = root / SPEC
     if path.is_file():
         if json.loads(path.read_text(encoding="utf-8")) != spec:
-            raise ValueError(f"{root} holds films of another spec ({SPEC}): delete it or name another folder")
+            raise CorpusError(f"{root} holds films of another spec ({SPEC}): delete it or name another folder")
         return
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise ValueError(f"{root} is there and does not hold films of ours: name a new or empty folder")
+        raise CorpusError(f"{root} is there and does not hold films of ours: name a new or empty folder")
     root.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(spec, indent=2) + "\n", encoding="utf-8")
