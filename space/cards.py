@@ -4,6 +4,7 @@ from .library import Query, Result
 from .markup import message, moment, text
 from .texts import Texts
 
+DOUBT = 0.5  # confidence below which even the best result hardly fits
 EAGER = 4  # pictures that are fetched at once; the others when they come near
 
 
@@ -29,14 +30,18 @@ def welcome(say: Texts) -> str:
 def _list(number: int, results: list[Result], say: Texts, selected: int | None) -> str:
     if not results:
         return message(say("nothing_found"), say("nothing_passes"))
+    best = results[0].hit.confidence
+    doubt = best is not None and best < DOUBT
+    told = f'<p class="doubt" role="status">{text(say("no_good_match"))}</p>' if doubt else ""
     items = "".join(_card(number, rank, result, rank - 1 == selected, say) for rank, result in enumerate(results, 1))
-    return f'<ol class="cards" aria-label="{text(say("results"))}">{items}</ol>'
+    return f'{told}<ol class="cards" aria-label="{text(say("results"))}">{items}</ol>'
 
 
 def _card(number: int, rank: int, result: Result, selected: bool, say: Texts) -> str:
     hit = result.hit
     best, length = moment(hit.best_time, hit.duration), moment(hit.duration, hit.duration)
-    spoken = say("spoken", rank=rank, title=result.title, score=f"{hit.score:.3f}")
+    worth = say.worth(hit)
+    spoken = say("spoken", rank=rank, title=result.title, worth=worth)
     spoken += say("spoken_at", time=best) if best else ""
     times = f'<span class="time">{best}{" / " + length if length else ""}</span>' if best or length else ""
     own = "" if result.scope == "index" else f'<span class="own">{text(say("yours"))}</span>'
@@ -47,5 +52,5 @@ def _card(number: int, rank: int, result: Result, selected: bool, say: Texts) ->
         f'<span class="thumb"><img src="{text(result.frame(result.best_frame))}" alt="" loading="{loading}" '
         f'decoding="async" width="320" height="180">{times}{own}</span>'
         f'<span class="title">{text(result.title)}</span>'
-        f'<span class="score"><span>{hit.score:.3f}</span></span></button></li>'
+        f'<span class="score"><span>{text(worth)}</span></span></button></li>'
     )

@@ -11,6 +11,7 @@ import gradio as gr
 import yaml
 
 from dmae.modeling import InputError
+from dmae.retrieval import SearchHit
 
 HERE = Path(__file__).parent
 LANGUAGES = ("en", "de", "zh")  # the first where a browser asks for another
@@ -29,6 +30,12 @@ class Texts:
     def count(self, key: str, count: int) -> str:
         """A number of things: `key` has a text for one and one for many."""
         return self(f"{key}_one" if count == 1 else f"{key}_many", count=f"{count:,}")
+
+    def worth(self, hit: SearchHit) -> str:
+        """How sure a result is; its score where that is not known, as for images."""
+        if hit.confidence is None:
+            return self("score", value=f"{hit.score:.3f}")
+        return self("confidence", percent=round(100 * hit.confidence))
 
     def document(self, name: str) -> str:
         """A longer text: a Markdown file per language."""
