@@ -24,8 +24,8 @@ class DmaeConfig(PreTrainedConfig):
         mean_pooling (`bool`, defaults to `False`): each frame stands for the mean of all, which without the two
             attentions leaves CLIP4Clip's score of sentence and mean frame, the baseline of the paper's ablation.
         learned_token_weights (`bool`, defaults to `False`): softmax weights from a linear layer a modality [DMAE 4].
-        token_shift (`bool`, defaults to `False`): exchange channels of patch tokens between neighbouring frames in the
-            last two layers of the vision tower, after TS2-Net (`token_shift.py`); for towers with a class token.
+        token_shift (`bool`, defaults to `False`): exchange patch tokens between neighbouring frames in the
+            attention of the vision tower's last two layers, as TS2-Net does; for towers with a class token.
         temporal_layers (`int`, defaults to 0): layers of the frame transformer; `from_dual_encoder` initialises them
             from the first layers of the text tower where these fit.
         loss (`str`, defaults to `"negnce"`): `"negnce"` or `"infonce"` [Losses].

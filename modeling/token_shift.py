@@ -1,9 +1,8 @@
 """Token shift: patches of a frame see those of its neighbours, without a parameter (method.md, "Provenance").
 
-Before each of the vision tower's last two layers, an eighth of every patch token's channels comes from the same patch
-of the frame before, another eighth from the frame after. A frame without that neighbour keeps its own channels, and
-the class token is never touched. The eighths are TSM's (arXiv:1811.08383), as is the shift along time. TS2-Net
-(arXiv:2207.07852) shifts in these layers too, but its abstract speaks of whole tokens where channels are shifted here.
+In the attention of the vision tower's last two layers, one patch token in each seventh of the picture comes whole from
+the frame before, another one from the frame after, as in TS2-Net (arXiv:2207.07852) and its code. What attention gives
+is added to the frame's own tokens; a frame without that neighbour keeps its own; the class token is never touched.
 """
 
 from typing import Any
@@ -11,7 +10,8 @@ from typing import Any
 import torch
 
 LAYERS = 2
-SHARE = 8
+STEPS = 7  # of the same neighbour's tokens in a picture
+APART = 3  # positions between a token of the frame before and one of the frame after
 
 
 def add_token_shift(tower: Any) -> None:
@@ -19,7 +19,7 @@ def add_token_shift(tower: Any) -> None:
     layers = tower.encoder.layers
     for number, layer in enumerate(layers):
         shifts = number >= len(layers) - LAYERS
-        layer.register_forward_pre_hook(_shifted_input if shifts else _plain_input, with_kwargs=True)
+        layer.self_attn.register_forward_pre_hook(_shifted if shifts else _as_it_is, with_kwargs=True)
 
 
 def frame_neighbours(frame_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -36,19 +36,20 @@ def frame_neighbours(frame_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tens
 
 
 def shift_tokens(hidden: torch.Tensor, before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
-    """Token states `(B * F, 1 + patches, W)` with the shifted channels of their neighbours."""
-    share = hidden.shape[2] // SHARE
-    patches = hidden[:, 1:]
-    parts = (patches[before, :, :share], patches[after, :, share : 2 * share], patches[:, :, 2 * share :])
-    return torch.cat([hidden[:, :1], torch.cat(parts, dim=2)], dim=1)
+    """Token states `(B * F, 1 + patches, W)` with some of the patches from the neighbouring frames."""
+    step = max(hidden.shape[1] // STEPS, APART + 1)
+    shifted = hidden.clone()
+    shifted[:, 1::step] = hidden[before, 1::step]
+    shifted[:, 1 + APART :: step] = hidden[after, 1 + APART :: step]
+    return shifted
 
 
 # Neighbours travel with the call rather than in the tower: a layer whose activations are recomputed gets its own.
-def _shifted_input(_, arguments: tuple, options: dict) -> tuple[tuple, dict]:
-    hidden, *others = arguments
+def _shifted(_, arguments: tuple, options: dict) -> tuple[tuple, dict]:
     before, after = options["neighbours"]
-    return (shift_tokens(hidden, before, after), *others), _plain_input(_, arguments, options)[1]
+    shifted = shift_tokens(options["hidden_states"], before, after)
+    return arguments, _as_it_is(_, arguments, options)[1] | {"hidden_states": shifted}
 
 
-def _plain_input(_, arguments: tuple, options: dict) -> tuple[tuple, dict]:
+def _as_it_is(_, arguments: tuple, options: dict) -> tuple[tuple, dict]:
     return arguments, {name: value for name, value in options.items() if name != "neighbours"}

@@ -12,33 +12,33 @@ from dmae.modeling.token_shift import frame_neighbours, shift_tokens
 
 def shifted_one_by_one(videos: torch.Tensor, frame_mask: torch.Tensor) -> torch.Tensor:
     """`(B, F, 1 + patches, W)`, in loops."""
-    result, share = videos.clone(), videos.shape[3] // 8
+    result, step = videos.clone(), max(videos.shape[2] // 7, 4)
     for video, (frames, mask) in enumerate(zip(videos, frame_mask)):
         for at in range(len(frames)):
-            for patch in range(1, frames.shape[1]):
-                if at > 0 and mask[at] and mask[at - 1]:
-                    result[video, at, patch, :share] = frames[at - 1, patch, :share]
-                if at + 1 < len(frames) and mask[at] and mask[at + 1]:
-                    result[video, at, patch, share : 2 * share] = frames[at + 1, patch, share : 2 * share]
+            for token in range(1, frames.shape[1]):
+                if at > 0 and mask[at] and mask[at - 1] and token % step == 1:
+                    result[video, at, token] = frames[at - 1, token]
+                if at + 1 < len(frames) and mask[at] and mask[at + 1] and token >= 4 and (token - 4) % step == 0:
+                    result[video, at, token] = frames[at + 1, token]
     return result
 
 
 MASK = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [1, 0, 0, 0, 0]])
 
 
-def test_channels_of_patches_come_from_the_frames_before_and_after():
-    videos = torch.randn(3, 5, 4, 19)  # 19 is no multiple of 8
-    found = shift_tokens(videos.flatten(0, 1), *frame_neighbours(MASK))
-    assert found.unflatten(0, (3, 5)).equal(shifted_one_by_one(videos, MASK))
-    assert found.unflatten(0, (3, 5))[:, :, 0].equal(videos[:, :, 0]), "class tokens stay"
+@pytest.mark.parametrize(("tokens", "earlier", "later"), [(5, 1, 1), (50, 7, 7), (197, 7, 7)])
+def test_some_patches_come_whole_from_the_frames_before_and_after(tokens, earlier, later):
+    videos = torch.randn(3, 5, tokens, 6)
+    found = shift_tokens(videos.flatten(0, 1), *frame_neighbours(MASK)).unflatten(0, (3, 5))
+    assert found.equal(shifted_one_by_one(videos, MASK))
+    assert found[:, :, 0].equal(videos[:, :, 0]), "class tokens stay"
+    middle = found[0, 2]
+    assert (middle == videos[0, 1]).all(dim=1).sum() == earlier and (middle == videos[0, 3]).all(dim=1).sum() == later
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_the_last_two_layers_of_the_tower_shift(checkpointing):
     model, batch = tiny_model(token_shift=True), tiny_batch(frames=5)
-    layers, inputs = model.vision_model.encoder.layers, []
-    for layer in layers:
-        layer.register_forward_pre_hook(lambda _, given: inputs.append(given[0].detach()))
     if checkpointing:
         model.train().activation_checkpointing_enable()
     found = model.get_video_features(batch["pixel_values_videos"], MASK).frame_embeds
@@ -47,11 +47,11 @@ def test_the_last_two_layers_of_the_tower_shift(checkpointing):
     pixels = batch["pixel_values_videos"].flatten(0, 1)
     hidden = tower.pre_layrnorm(tower.embeddings(pixels))
     for layer in tower.encoder.layers:
-        hidden = shifted_one_by_one(hidden.unflatten(0, (3, 5)), MASK).flatten(0, 1)
-        hidden = layer(hidden, None)
+        seen = shifted_one_by_one(layer.layer_norm1(hidden).unflatten(0, (3, 5)), MASK).flatten(0, 1)
+        hidden = hidden + layer.self_attn(hidden_states=seen, attention_mask=None)[0]
+        hidden = hidden + layer.mlp(layer.layer_norm2(hidden))
     expected = model.visual_projection(tower.post_layernorm(hidden[:, 0]))
     torch.testing.assert_close(found.flatten(0, 1), torch.nn.functional.normalize(expected, dim=-1))
-    assert len(inputs) == 2
     with torch.no_grad():
         plain = tiny_model().get_video_features(batch["pixel_values_videos"], MASK).frame_embeds
     assert not torch.allclose(found[0], plain[0], atol=1e-3)
