@@ -1,11 +1,12 @@
 """An index split into tables by a hash of the video's id, so that each is searched by a process of its own."""
 
-import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
+
+from dmae.modeling.remote_videos import short_digest
 
 from ..errors import VideoIndexError
 from .schema import IndexSettings
@@ -18,8 +19,10 @@ Videos = dict[str, dict[tuple, int]]  # by id: what tells each row of the video 
 
 
 def share_of(video_id: str, shares: int) -> int:
-    """The share of a video among `shares`, from 0; it depends on the id alone, so that it never moves."""
-    return zlib.crc32(video_id.encode()) % shares
+    """The share of a video among `shares`, from 0; it depends on the id alone, so that it never moves. (A checksum
+    would put names that differ in one letter into one share of two.)
+    """
+    return short_digest(video_id) % shares
 
 
 def shard_uris(pattern: str) -> list[str]:

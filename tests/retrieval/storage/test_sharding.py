@@ -1,5 +1,7 @@
 """An index split into tables: every video once, the same scores, and it follows the index."""
 
+from collections import Counter
+
 import pytest
 from embeddings import texts, videos
 from training_parts import tiny_model
@@ -7,7 +9,7 @@ from training_parts import tiny_model
 from dmae.cli import main
 from dmae.retrieval import VideoIndex, VideoIndexError
 from dmae.retrieval.serving.fan_out import merge_hits
-from dmae.retrieval.storage.sharding import split
+from dmae.retrieval.storage.sharding import share_of, split
 from dmae.retrieval.storage.table import VideoTable
 
 DIM = 16
@@ -86,3 +88,10 @@ def test_all_segments_of_a_video_are_in_one_shard(index, tmp_path):
     assert len({n for n, _ in rows()}) == 1 and sorted(number for _, number in rows()) == [0, 1, 2]
     index.add_embeddings(["long"] * 2, frames[:2], mask[:2], segments=spans[:2])
     assert sorted(number for _, number in rows()) == [0, 1]
+
+
+def test_names_that_differ_in_one_letter_are_shared_out():
+    groups = [{share_of(f"{group}/{number}.mp4", 2) for number in range(8)} for group in range(100)]
+    assert sum(len(shares) == 1 for shares in groups) < 10
+    counts = Counter(share_of(f"{number:03d}.mp4", 8) for number in range(1000))
+    assert min(counts.values()) > 90
