@@ -4,7 +4,7 @@ from .library import Query, Result
 from .markup import message, moment, text
 from .texts import Texts
 
-DOUBT = 0.5  # confidence below which even the best result hardly fits
+DOUBT = 0.5  # confidence; where no result has it, nothing fits well
 EAGER = 4  # pictures that are fetched at once; the others when they come near
 
 
@@ -30,8 +30,8 @@ def welcome(say: Texts) -> str:
 def _list(number: int, results: list[Result], say: Texts, selected: int | None) -> str:
     if not results:
         return message(say("nothing_found"), say("nothing_passes"))
-    best = results[0].hit.confidence
-    doubt = best is not None and best < DOUBT
+    sure = [result.hit.confidence for result in results if result.hit.confidence is not None]
+    doubt = bool(sure) and max(sure) < DOUBT
     told = f'<p class="doubt" role="status">{text(say("no_good_match"))}</p>' if doubt else ""
     items = "".join(_card(number, rank, result, rank - 1 == selected, say) for rank, result in enumerate(results, 1))
     return f'{told}<ol class="cards" aria-label="{text(say("results"))}">{items}</ol>'
