@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
 import pyarrow.compute as pc
 from datasets import Dataset, IterableDataset, Value, Video, load_dataset
@@ -21,7 +20,7 @@ from datasets.exceptions import DatasetNotFoundError, DatasetsError
 from huggingface_hub.errors import HTTPError  # pyright: ignore[reportPrivateImportUsage]
 
 from dmae.modeling.file_names import DiskNames
-from dmae.modeling.remote_videos import RowVideo
+from dmae.modeling.remote_videos import RowVideo, short_digest
 
 from .folder import inside
 from .samples import (
@@ -109,7 +108,7 @@ def _share(dataset: IterableDataset, column: str, process_index: int, num_proces
     library would deal out rows: captions of one video would meet in a batch as wrong for each other.)"""
     if dataset.num_shards % num_processes == 0:
         return split_dataset_by_node(dataset, process_index, num_processes)
-    return dataset.filter(lambda row: crc32(str(_video_id(row, column)).encode()) % num_processes == process_index)
+    return dataset.filter(lambda row: short_digest(str(_video_id(row, column))) % num_processes == process_index)
 
 
 def _video_id(row: dict, column: str) -> str | None:
