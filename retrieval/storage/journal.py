@@ -32,19 +32,33 @@ class Journal:
         self._target = table
         self._id = video_id
         self._name = journal_name(video_id)
-        database = table.database
         with storage_errors(table.uri, "opening a journal"):
-            known = database.open_table(self._name) if self._name in table_names(database) else None
-            if known is not None and (known.schema.metadata or {}).get(_STATE_KEY) != state.encode():
-                database.drop_table(self._name)
-                known = None
-            if known is None:
+            self._table = self._open(state)
+            ends = self._ends(self._table) if self._table is not None else None
+            if ends is None:
                 schema = table_schema(table.settings).with_metadata({_STATE_KEY: state.encode()})
-                known = database.create_table(self._name, schema=schema)
-            self._table = known
-            ends = self._table.search().select(["segment_end"]).to_arrow()["segment_end"].to_pylist()
+                self._table = table.database.create_table(self._name, schema=schema, mode="overwrite")
+                ends = []
         self.segments = len(ends)
         self.covered: float | None = max(ends, default=None)
+
+    def _open(self, state: str):
+        """The journal that is there, if it is of this state and its creator was not killed before it was one."""
+        if self._name not in table_names(self._target.database):
+            return None
+        try:
+            table = self._target.database.open_table(self._name)
+        except (ValueError, RuntimeError, OSError):
+            return None
+        return table if (table.schema.metadata or {}).get(_STATE_KEY) == state.encode() else None
+
+    @staticmethod
+    def _ends(table) -> list[float] | None:
+        """Where the segments end, in seconds; None where a process was killed while it removed them."""
+        try:
+            return table.search().select(["segment_end"]).to_arrow()["segment_end"].to_pylist()
+        except (ValueError, RuntimeError, OSError):
+            return None
 
     def append(self, rows: pa.Table) -> None:
         """Adds the next segments, in one commit."""
@@ -76,4 +90,4 @@ def drop_journals(table: VideoTable, ids: list[str]) -> None:
     """Forgets what was encoded of videos that are whole, or gone."""
     with storage_errors(table.uri, "removing a journal"):
         for name in {journal_name(i) for i in ids} & set(table_names(table.database)):
-            table.database.drop_table(name)
+            table.database.drop_table(name, ignore_missing=True)

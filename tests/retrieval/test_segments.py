@@ -1,6 +1,7 @@
 """Rows of segments, and indexes of the format before them: a video comes, changes and goes as a whole."""
 
 import threading
+from pathlib import Path
 
 import pytest
 import torch
@@ -201,6 +202,22 @@ def test_a_journal_is_continued_and_moved_at_once(index):
     assert index.table.version == version + 1
     assert sorted(row["segment_number"] for row in rows_of(index, "film")) == list(range(7))
     assert Journal(index.table, "film", "as it is").segments == 0
+
+
+@pytest.mark.parametrize("part", ["_versions", "data"])
+def test_a_journal_whose_process_was_killed_at_its_beginning_or_end_is_begun_anew(index, part):
+    journal = Journal(index.table, "film", "as it is")
+    journal.append(journal_rows(index, 3))
+    folder = next(Path(index.uri).glob("journal_*"))
+    for file in (folder / part).iterdir():
+        file.unlink()
+    again = Journal(VideoTable.open(index.uri), "film", "as it is")
+    assert again.segments == 0
+    again.append(journal_rows(index, 2, seed=5))
+    again.move(lambda rows: rows)
+    assert len(rows_of(index, "film")) == 2
+    (folder / part).mkdir(parents=True, exist_ok=True)
+    drop_journals(index.table, ["film"])
 
 
 def test_a_journal_of_another_file_is_begun_anew(index):
