@@ -23,7 +23,10 @@ import torch
 from structured_embeddings import StructuredEmbeddings
 
 from dmae.modeling import dmae_similarity
+from dmae.modeling.features import TextFeatures
 from dmae.retrieval import SearchLimits, VideoIndex
+from dmae.retrieval.search.combination import Queries
+from dmae.retrieval.search.stage_two import rank
 
 WARM_UP = 3
 BATCH = 32
@@ -92,6 +95,7 @@ def measure(args, size: int, dtype: str, merge_above: float | None) -> tuple[int
             f"{1e3 * p50:>7.1f} {1e3 * p95:>7.1f} {p50 / batch:>8.1f} {overlap:>8.3f}",
             flush=True,
         )
+        report_parts(index, queries)
         if args.rivals:
             search_rivals.measure(folder, corpus, queries, truth, p50, index)
         return size, p50
@@ -131,6 +135,25 @@ def search(index: VideoIndex, queries, truth: torch.Tensor) -> tuple[float, list
     index.search_embeddings(*batch, k=K)
     batches = [timed(lambda: index.search_embeddings(*batch, k=K)) for _ in range(BATCHES)]
     return found / truth.numel(), latencies, float(np.median(batches)) / BATCH
+
+
+def report_parts(index: VideoIndex, queries) -> None:
+    """Where the milliseconds of a query go, by the median of each part."""
+    searcher, source = index._searcher, index._searcher.source
+    seconds: dict[str, list[float]] = {name: [] for name in ("refresh", "stage one", "stage two", "fields", "whole")}
+    for a in range(len(queries[0])):
+        single = tuple(part[a : a + 1] for part in queries)
+        asked = Queries([(TextFeatures(*single), searcher.options)])
+        seconds["refresh"].append(timed(lambda: source.refresh(with_frames=True)))
+        found: list = []
+        count = max(searcher.limits.candidates, 4 * K)
+        seconds["stage one"].append(timed(lambda f=found, q=asked, c=count: f.extend(source(q, c, None))))
+        rows: list = []
+        seconds["stage two"].append(timed(lambda f=found, r=rows: r.extend(rank(f[0], K)[0])))
+        seconds["fields"].append(timed(lambda r=rows: source.fields([row.row_id for row in r])))
+        seconds["whole"].append(timed(lambda s=single: index.search_embeddings(*s, k=K)))
+    parts = ", ".join(f"{name} {1e3 * float(np.median(taken)):.2f}" for name, taken in seconds.items())
+    print(f"{'':>9} ms of a query: {parts}", flush=True)
 
 
 def report_growth(results: list[tuple[int, float]]) -> None:

@@ -1,9 +1,9 @@
 """Other engines on the vectors of benchmarks/search.py: their latency and, where they rank by DMAE in the end, their
 overlap.
 
-FAISS: HNSW on the pooled vectors, then our exact score on its candidates. LanceDB's multivector search and Qdrant's
-local mode rank by their own late interaction (the sum over query tokens of the best frame), without an index: what
-they do out of the box.
+FAISS: HNSW on the pooled vectors, then our exact score on its candidates and the hits' fields. LanceDB's multivector
+search and Qdrant's local mode rank by their own late interaction (the sum over query tokens of the best frame),
+without an index: what they do out of the box.
 """
 
 import time
@@ -57,6 +57,7 @@ def faiss_hnsw(folder, corpus, queries, truth, index):
         slots = torch.tensor([slot_of[p] for p in positions[0].tolist() if p in slot_of])
         scores, _ = score_candidates(query, resident.frames.gather(slots), options)
         best = slots[scores.topk(truth.shape[1]).indices]
+        index._searcher.source.fields(resident.row_ids[best.numpy()])
         seconds.append(time.perf_counter() - started)
         found += len(set(resident.row_ids[best.numpy()].tolist()) & set(truth[a].tolist()))
     return build, float(np.median(seconds)), f", overlap {found / truth.numel():.3f}"
