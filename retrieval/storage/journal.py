@@ -33,12 +33,12 @@ class Journal:
         self._id = video_id
         self._name = journal_name(video_id)
         with storage_errors(table.uri, "opening a journal"):
-            self._table = self._open(state)
-            ends = self._ends(self._table) if self._table is not None else None
-            if ends is None:
+            known = self._open(state)
+            ends = self._ends(known) if known is not None else None
+            if known is None or ends is None:
                 schema = table_schema(table.settings).with_metadata({_STATE_KEY: state.encode()})
-                self._table = table.database.create_table(self._name, schema=schema, mode="overwrite")
-                ends = []
+                known, ends = table.database.create_table(self._name, schema=schema, mode="overwrite"), []
+            self._table = known
         self.segments = len(ends)
         self.covered: float | None = max(ends, default=None)
 
