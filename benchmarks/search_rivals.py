@@ -40,7 +40,7 @@ def measure(folder, corpus, queries, truth: torch.Tensor, ours: float, index) ->
 
 
 def faiss_hnsw(folder, corpus, queries, truth, index):
-    import faiss
+    import faiss  # pyright: ignore[reportMissingImports]  of the extra bench
 
     started = time.perf_counter()
     hnsw = faiss.IndexHNSWFlat(corpus.dim, 32, faiss.METRIC_INNER_PRODUCT)
@@ -88,7 +88,7 @@ def lance_multivector(folder, corpus, queries, truth, index):
 
 
 def qdrant_local(folder, corpus, queries, truth, index):
-    from qdrant_client import QdrantClient, models
+    from qdrant_client import QdrantClient, models  # pyright: ignore[reportMissingImports]
 
     client = QdrantClient(":memory:")
     comparator = models.MultiVectorConfig(comparator=models.MultiVectorComparator.MAX_SIM)
