@@ -121,10 +121,10 @@ class FrameStream:
             position, sparing, seeking = run.position, False, not run.misled
 
     def _keyframes(self, video: OpenVideo, timeline: Timeline, faults: "_Faults") -> Iterator[StreamedFrame]:
-        convert, codec = FrameConverter(self.size, video.pixel_aspect), video.stream.codec_context
-        careful = is_careful(video)
+        convert, careful = FrameConverter(self.size, video.pixel_aspect), is_careful(video)
         if self.start is not None:
             go_to(video, _keyframe_well_before(timeline, timeline.tick(Fraction(self.start))))
+        codec = video.stream.codec_context
         codec.skip_frame = "NONKEY"
         for packet in chain(timeline.packets(video), [None]):
             for frame in faults.decode(codec, packet) if packet is None or packet.is_keyframe else ():
@@ -178,7 +178,8 @@ def go_to(video: OpenVideo, keyframe: int | None) -> None:
 
 
 class Moments:
-    """The moments of a stream, numbered from 0: the middles of equal stretches of the whole video.
+    """The moments of a stream, numbered from 0: the middles of equal stretches of the whole video, or the middle of a
+    video that is no longer than half a stretch.
 
     `first` and `stop` bound the numbers of those in a window.
     """
@@ -186,24 +187,23 @@ class Moments:
     def __init__(self, timeline: Timeline, rate: float, start: float | None = None, end: float | None = None):
         self.timeline = timeline
         self.rate = Fraction(rate).limit_denominator(1_000_000)
-        self.begin = timeline.begin_seconds
-        self.length = timeline.end_seconds - self.begin
+        half, length = 1 / (2 * self.rate), timeline.end_seconds - timeline.begin_seconds
+        self.earliest = timeline.begin_seconds + (half if half < length else length / 2)
         count = max(self._from(timeline.end_seconds), 1)
         self.first = 0 if start is None else max(self._from(Fraction(start)), 0)
         self.stop = count if end is None else min(self._from(Fraction(end)), count)
         # number(tick) = ceil((tick * up - shift) / scale), in whole numbers, because it is asked for every packet
         factor = timeline.time_base * self.rate
-        shift = (timeline.origin + self.begin + ROUNDING) * self.rate + Fraction(1, 2)
+        shift = (timeline.origin + self.earliest + ROUNDING) * self.rate
         self._scale = math.lcm(factor.denominator, shift.denominator)
         self._up, self._shift = int(factor * self._scale), int(shift * self._scale)
 
     def _from(self, seconds: Fraction) -> int:
         """Number of the first moment at or after `seconds`."""
-        return math.ceil((seconds - self.begin) * self.rate - Fraction(1, 2))
+        return math.ceil((seconds - self.earliest) * self.rate)
 
     def seconds(self, number: int) -> Fraction:
-        moment = (number + Fraction(1, 2)) / self.rate
-        return self.begin + (moment if moment < self.length else self.length / 2)
+        return self.earliest + number / self.rate
 
     def tick(self, number: int) -> int:
         return self.timeline.tick(self.seconds(number))
@@ -272,8 +272,8 @@ class _Run:
         self._slack = 0.75 * float(1 / (rate * timeline.time_base)) if rate else 0.75
 
     def frames(self) -> Iterator[StreamedFrame]:
-        codec = self.video.stream.codec_context
         go_to(self.video, self.keyframe)
+        codec = self.video.stream.codec_context  # of the container open now, with nothing of an earlier run in it
         for packet, needed in self._plan():
             codec.skip_frame = "DEFAULT" if needed or not self.skip else "NONREF"
             for frame in self.faults.decode(codec, packet, self._latest is not None or not self._at_beginning):

@@ -7,7 +7,7 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from video_files import read_numbers, write_video
 
@@ -69,6 +69,7 @@ def test_every_moment_gets_the_frame_on_screen(tmp_path, codec, suffix, options,
     rate=st.sampled_from([0.3, 1.0, 3.7, 11.0]),
     group=st.sampled_from(["4", "15", "100"]),
 )
+@example(gaps=[5, 5, 41, 5, 5], rate=0.3, group="4")  # shorter than half of what lies between two moments
 def test_it_reads_what_read_frames_reads(tmp_path_factory, gaps, rate, group):
     ticks = np.cumsum([0, *gaps]).tolist()
     path = write_video(
