@@ -190,7 +190,7 @@ class _Run:
             if packet.pts is not None and not packet.is_discard:
                 self._promise(packet.pts)
                 end = max(end or packet.pts, packet.pts + (packet.duration or 1))
-            complete = packet.dts is not None and packet.dts > last
+            complete = self.seeker.timeline.is_last_for(packet, last)
             if complete:
                 break
             if len(ahead) > LOOK_AHEAD:

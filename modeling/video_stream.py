@@ -349,7 +349,7 @@ class _Run:
             if packet.pts is not None and not packet.is_discard:
                 bisect.insort(self._starts, packet.pts)
                 self._end = max(self._end or packet.pts, packet.pts + (packet.duration or 1))
-            self._complete = packet.dts is not None and packet.dts > last
+            self._complete = self.timeline.is_last_for(packet, last)
             if self._complete and (self.sparing or self._latest is not None):
                 break
             group = _first_group(ahead)

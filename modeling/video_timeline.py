@@ -33,6 +33,8 @@ class Timeline:
         every_packet_is_key: whether the container calls every packet a keyframe.
         by_count: whether the packets' times ignore that frames are reordered (H.264 in AVI), so that the n-th frame
             to come out of the decoder takes the n-th time.
+        final: decoding time of the last packet that the file's index lists; a file without it was cut short. Its
+            picture may stay longer than its packet says, which counts in decoding order.
     """
 
     time_base: Fraction
@@ -44,6 +46,7 @@ class Timeline:
     every_packet_is_key: Callable[[], bool]
     jumps: int = 0
     by_count: bool = False
+    final: float = math.inf
 
     @property
     def scanned(self) -> bool:
@@ -68,6 +71,10 @@ class Timeline:
     def packets(self, video: OpenVideo) -> Iterator[av.Packet]:
         """Packets from where the container stands, which is its beginning where the clock jumps."""
         return video.packets(clock=video.steady_clock() if self.jumps else None)
+
+    def is_last_for(self, packet: av.Packet, tick: int) -> bool:
+        """Whether no packet after this one is shown up to a tick."""
+        return packet.dts is not None and (packet.dts > tick or packet.dts >= self.final)
 
     def tick(self, seconds: Fraction) -> int:
         """The last tick at or before a moment, kept inside the video."""
@@ -119,7 +126,14 @@ def _indexed_timeline(video: OpenVideo) -> Timeline | None:
     end = first + stream.duration
     origin = _origin(video, first)
     return Timeline(
-        video.time_base, origin, first, end, keyframe_before, count=None, every_packet_is_key=every_packet_is_key
+        video.time_base,
+        origin,
+        first,
+        end,
+        keyframe_before,
+        count=None,
+        every_packet_is_key=every_packet_is_key,
+        final=index[-1].timestamp,
     )
 
 

@@ -86,6 +86,14 @@ def test_it_reads_what_read_frames_reads(tmp_path_factory, gaps, rate, group):
         assert read_numbers(read_frames(path, 1, start=moment - half, end=moment + half).frames) == [number]
 
 
+def test_a_last_picture_may_stay_longer_than_its_packet_says(tmp_path):
+    path = write_video(tmp_path / "a.mp4", 3, ticks=[0, 5, 11], tick=MS, options={"g": "4", "bf": "3"})
+    numbers, _, frames = stream(path, 100.0)
+    assert (numbers, frames.warnings) == ([1, 2, 2, 2, 2], ())
+    read = read_frames(path, 5)
+    assert (read_numbers(read.frames), read.warnings) == ([1, 2, 2, 2, 2], ())
+
+
 def test_a_start_that_is_not_zero_and_an_edit_list(tmp_path):
     options = {"g": "20", "bf": "3"}
     late = write_video(tmp_path / "late.ts", COUNT, rate=RATE, options=options, ticks=list(range(50, 50 + COUNT)))
