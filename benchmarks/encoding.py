@@ -2,7 +2,7 @@
 
     python benchmarks/encoding.py                  # ViT-B/32, 12 frames, 32 words, random weights, pixels ready
 
-Videos and texts a second, and the share of the bare product's rate that the towers' matrix operations reach.
+Videos and texts per second, and the share of the bare product's rate that the towers' matrix operations reach.
 """
 
 import argparse

@@ -3,7 +3,7 @@
     python benchmarks/index_crashes.py                              # 100 drawn videos, a small model, 20 kills
     python benchmarks/index_crashes.py ~/clips --model runs/mine --kills 50
 
-Each round a process adds the corpus, one commit a video, and gets SIGKILL at a random moment after its first commits;
+Each round a process adds the corpus, one commit per video, and gets SIGKILL at a random moment after its first;
 another then opens the index and searches it. At the end one more finishes the rest. Prints one JSON object. Every
 step runs in a fork of its own, made before this process has touched the index.
 """

@@ -1,7 +1,7 @@
 """Synthetic embeddings with the structure of CLIP's, a block of videos at a time, for benchmarks of search.
 
 A frame is the unit-norm sum of: one direction that all images share (CLIP's cone), its topic (one of N/200), its
-video's own direction, its shot's (one to three shots a video) and noise. Each part is drawn with a spectrum that
+video's own direction, its shot's (one to three shots per video) and noise. Each part is drawn with a spectrum that
 decays as i^-½ over a random basis, scaled to norms 1.0 : 0.8 : 0.6 : 0.5 : 0.3. A text shares the content of one
 video (weight 0.6 in the sentence, 0.4 in the words) in a cone of its own: CLIP's modality gap. With `unrelated=True`
 every frame is an independent random direction instead, the hardest case for pooling and one that no video shows.

@@ -20,6 +20,8 @@ def run(args: argparse.Namespace) -> int:
     """`dmae evaluate … --moments`: indexes the videos in a folder for the time being, and searches for every query."""
     if not args.videos:
         raise InputError("--moments needs --videos, the folder of the benchmark's videos")
+    if args.json not in (None, "-") and not Path(args.json).expanduser().parent.is_dir():
+        raise InputError(f"--json {args.json}: there is no such folder")
     queries = load_moments(args.dataset, args.annotations or args.videos)
     started = time.monotonic()
     model, processor = load_pretrained(args.model)

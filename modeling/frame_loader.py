@@ -43,7 +43,7 @@ class FrameLoader:
             no more resizing; None reads frames of the video's own size.
         num_frames, sampling: in place of the processor's (12 and `"midpoints"` without one).
         workers: worker processes; 0 reads in this process.
-        windows: `(start, end)` in seconds, or None, one a video.
+        windows: `(start, end)` in seconds, or None, one per video.
         indices: the positions to read, in order; all by default (to resume, or to shuffle).
         seed: of `sampling="random_segments"`; each item and epoch (`set_epoch`) draws its own moments.
         prefetch: videos a worker reads ahead.

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .errors import InputError
+from .errors import InputError, one_line
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -36,14 +36,23 @@ def place(model: Any, device: torch.device | str, precision: str | None = None) 
     For computing embeddings: the weights are rounded for good.
 
     Raises:
-        InputError: there is no such precision.
+        InputError: there is no such precision, or no such device here.
     """
     if precision is not None and precision not in PRECISIONS:
         raise InputError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+    device = _usable(device)
     dtype = PRECISIONS[precision or default_precision(device)]
     if dtype != next(model.parameters()).dtype:
         model.weight_samples = weight_samples(model)
     return model.to(device=device, dtype=dtype)
+
+
+def _usable(device: torch.device | str) -> torch.device:
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:  # how torch says that it was built without one, or finds none
+        said = one_line(error, 200)
+        raise InputError(f"the device {str(device)!r} cannot be used here ({said}): 'cpu' always can") from None
 
 
 def precision_of(model: nn.Module) -> str:

@@ -180,7 +180,7 @@ def _check_inputs(sentence_embeds, word_embeds, word_weights, frame_embeds, fram
     check_weights("frame_mask", frame_mask, "frame_embeds", frame_embeds)
     if len(sentence_embeds) != len(word_embeds):
         raise ValueError(
-            f"sentence_embeds has {len(sentence_embeds)} texts and word_embeds {len(word_embeds)}: give one row a text"
+            f"sentence_embeds has {len(sentence_embeds)} texts and word_embeds {len(word_embeds)}: one row per text"
         )
 
 

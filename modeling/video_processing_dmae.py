@@ -184,7 +184,7 @@ def _as_tensor(video: Any) -> torch.Tensor:
 
 
 def _indices(available: int, num_frames: int, sampling: str, fps: float | None) -> np.ndarray:
-    """Which of `available` frames a sampling takes; without a rate, `per_second` takes them for one a second."""
+    """Which of `available` frames a sampling takes; without a rate, `per_second` takes them for one per second."""
     if sampling == "midpoints":
         return (2 * np.arange(num_frames) + 1) * available // (2 * num_frames)
     seconds = np.arange(available) if not fps else np.floor(np.arange(0, available / fps) * fps + 1e-6).astype(int)

@@ -65,7 +65,7 @@ def read_frames(
         size: shortest edge of the frames in pixels, resized as Pillow's bicubic does; by default the size that a
             player shows, which is the video's own where its pixels are square.
         sampling: `"midpoints"` (the middle of each of `num_frames` equal segments; a clip with fewer frames repeats
-            some), `"per_second"` (one frame a second, thinned to `num_frames` at linspace(0, n - 1), as CLIP4Clip
+            some), `"per_second"` (one frame per second, thinned to `num_frames` at linspace(0, n - 1), as CLIP4Clip
             does) or `"random_segments"` (a random moment of each segment, for training).
         seed: of the random moments; a tuple such as `(seed, epoch, index)` makes each item's own.
         threads: decoder threads; as many as there are processors, at most 4, by default. Give 1 in worker processes.

@@ -84,10 +84,11 @@ class TrainConfig:
     max_words: int | None = key(
         None, "tokens per text, its start and end included; null: as the processor has it", least=3
     )
-    word_weighting: Literal["stopwords", "pos", "none"] | None = key(
+    word_weighting: Literal["stopwords", "pos", "idf", "none"] | None = key(
         None,
         "content words, which weigh 2, are all but stop words; or nouns, verbs and adjectives as in the method (pos, "
-        "needs spaCy); none: no word weighs more; null: as the processor has it",
+        "needs spaCy); idf: the rarer in the training captions; none: no word weighs more; null: as the processor has "
+        "it",
     )
     sampling: Literal["midpoints", "per_second"] | None = key(
         None, "which frames: the middles of equal segments, or one per second; null: as the processor has it"

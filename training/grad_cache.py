@@ -26,7 +26,7 @@ def cached_backward(
 
     Args:
         model: a DmaeModel, bare or wrapped. Under DDP call this inside `no_sync` and average the gradients after it.
-        inputs: keyword arguments of its forward, each with one row a video or one row a text.
+        inputs: keyword arguments of its forward, each with one row per video or per text.
         micro_batch_size: videos of one piece, at most; texts are cut into as many pieces.
         prepare: turns a piece into what forward takes, for example moves it to the device.
         gather: as in `DmaeModel.forward`.

@@ -84,4 +84,5 @@ def _set_processor(processor: DmaeProcessor, config: TrainConfig) -> None:
         processor.max_words = config.max_words
     if config.word_weighting is not None:
         processor.word_weighting = config.word_weighting
-    processor(text="a")  # what its weighting needs and does not find is told now, not in the first batch
+    if processor.word_weighting != "idf" or processor.token_frequencies is not None:  # else the captions teach it
+        processor(text="a")  # what its weighting needs and does not find is told now, not in the first batch

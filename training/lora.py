@@ -1,5 +1,6 @@
 """Low-rank adapters in the encoder's towers by PEFT (arXiv:2106.09685): few weights train, and merge into the rest."""
 
+import math
 from typing import Any
 
 import torch
@@ -27,8 +28,12 @@ def add_lora(model: DmaeModel, options: dict[str, Any]) -> None:
         ConfigError: an option that PEFT does not take, or no layer of that name. MissingPackageError: no PEFT.
     """
     check_names(options, KEYS, "lora.")
-    if not isinstance(options.get("r"), int) or options["r"] < 1:
+    if type(options.get("r")) is not int or options["r"] < 1:
         raise ConfigError(f"lora.r={options.get('r')!r}: it is the rank of the adapters, a whole number of at least 1")
+    for name in ("lora_alpha", "lora_dropout"):
+        value = options.get(name, 0)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            raise ConfigError(f"lora.{name}={value!r}: it must be a number")
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError:

@@ -13,7 +13,11 @@ from pathlib import Path
 def add_watching(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--watch", action="store_true", help="stay, and follow what comes, changes and goes there")
     parser.add_argument(
-        "--settle", type=float, default=2.0, metavar="S", help="with --watch: a whole file is this long unchanged"
+        "--settle",
+        type=float,
+        default=2.0,
+        metavar="S",
+        help="with --watch: seconds without a change after which a file counts as whole (default: 2)",
     )
 
 

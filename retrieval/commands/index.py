@@ -68,6 +68,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from ..indexing.ray_cluster import check_cluster
     from ..indexing.report import AddOptions
     from ..indexing.sources import find_sources
     from ..storage.table import VideoTable
@@ -80,6 +81,10 @@ def run(args: argparse.Namespace) -> int:
     where = {"ray": args.ray, "encoders": args.encoders}
     # What cannot be is told before a model is loaded or an index made.
     AddOptions(**options)
+    if args.ray:
+        check_cluster(None if args.ray is True else args.ray, args.encoders)
+    elif args.encoders is not None:
+        raise VideoIndexError("--encoders goes with --ray: --workers is for this machine's decoding")
     if args.watch:
         folders_of(args)
     find_sources(args.videos, options["source_options"])

@@ -18,7 +18,7 @@ from ..storage.table import VideoTable
 from .corpus import CorpusFile, Plan
 from .encoding import Work, encode_files, finish, plan_work
 from .failures import FailureLog
-from .ray_cluster import check_nodes, connected, encoders_that_fit
+from .ray_cluster import check_cluster, check_nodes, connected, encoders_that_fit
 from .report import AddOptions, AddReport
 
 CHUNKS_PER_ENCODER = 4  # at least, so that the last ones to finish do not keep the others waiting
@@ -51,13 +51,14 @@ def add_on_ray(
     """
     given: dict[str, Any] = options | {"rank": 0, "world_size": 1}
     chosen = AddOptions(**given)
+    check_cluster(address, encoders)
     table.check_writable()
     started = time.monotonic()
     work = plan_work(table, videos, chosen)
     if work.todo:
         with connected(address):
             room = encoders_that_fit(chosen.workers + 1)
-            if encoders is not None and not 1 <= encoders <= room:
+            if encoders is not None and encoders > room:
                 raise VideoIndexError(f"encoders must be from 1 to {room}, which is what the cluster has room for")
             check_nodes(chosen.workers + 1, table.uri, [file.video for file in work.todo])
             count = min(encoders or room, len(work.todo))

@@ -77,10 +77,11 @@ def make_plan(
 
     Raises:
         VideoIndexError: a single place that is not there (one of several is listed as missing instead); folders
-            without a video, of which the index knows none either.
+            and lists without a video, of which the index knows none either.
     """
     plan, found, folders, hidden = Plan(), {}, [], []
-    for source in find_sources(videos, source_options):
+    sources = find_sources(videos, source_options)
+    for source in sources:
         empty = True
         try:
             for video in source.videos():
@@ -103,8 +104,11 @@ def make_plan(
         _sort(file, names.row_of(file), plan)
     absent = [row for row in known if row["id"] not in names.taken]
     _look_for(absent, folders, found, hidden, plan)
-    if folders and not (found or plan.missing or plan.vanished or plan.unseen):
-        raise VideoIndexError(f"no videos in {', '.join(map(str, folders))}: files are known by endings such as .mp4")
+    if sources and not (found or plan.missing or plan.vanished or plan.unseen):
+        raise VideoIndexError(
+            f"no videos in {', '.join(map(str, sources))}: files are known by endings such as .mp4, and a .txt file "
+            "names one path or URL per line"
+        )
     return plan
 
 

@@ -33,7 +33,6 @@ def connected(address: str | None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    _check_reachable(address)
     try:
         ray.init(address=address, log_to_driver=False, include_dashboard=None if address else False)
     except (ConnectionError, RuntimeError, ValueError) as error:
@@ -44,8 +43,14 @@ def connected(address: str | None) -> Iterator[None]:
         ray.shutdown()
 
 
-def _check_reachable(address: str | None) -> None:
-    """Refuses at once what Ray would try for a long time."""
+def check_cluster(address: str | None, encoders: int | None) -> None:
+    """Refuses at once what Ray would try for a long time.
+
+    Raises:
+        VideoIndexError: no number of encoders, or nothing that answers at the address.
+    """
+    if encoders is not None and encoders < 1:
+        raise VideoIndexError(f"encoders must be at least 1, got {encoders}")
     if address in (None, "auto", "local"):
         return
     if is_url(address):

@@ -138,8 +138,11 @@ class Searcher:
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
                 raise VideoIndexError(f"{name} must be a whole number, at least {least}, got {value!r}")
         for name, value in (("min_score", min_score), ("min_confidence", min_confidence)):
-            if value is not None and not isinstance(value, (int, float, np.number)):
+            number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+            if value is not None and not (number and value == value):
                 raise VideoIndexError(f"{name} must be a number, got {value!r}")
+        if min_confidence is not None and not 0 <= min_confidence <= 1:
+            raise VideoIndexError(f"min_confidence must be from 0 to 1, got {min_confidence!r}")
         if min_confidence is not None and (self._bank is None or not confident):
             reason = "the index was opened without a model" if self._bank is None else "the query is no text"
             raise VideoIndexError(f"min_confidence cannot be told, because {reason}: use min_score")

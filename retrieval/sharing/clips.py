@@ -43,9 +43,10 @@ def cut_hits(hits: "Sequence[SearchHit]", folder: Path, *, padding: float = 0.0)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise VideoIndexError(f"clips cannot be written to {folder}: {error.strerror}") from None
+        reason = "it is a file" if folder.is_file() else error.strerror
+        raise VideoIndexError(f"clips cannot be written to {folder} ({reason}): give a folder of yours") from None
     if not os.access(folder, os.W_OK):
-        raise VideoIndexError(f"clips cannot be written to {folder}: it is not writable")
+        raise VideoIndexError(f"clips cannot be written to {folder} (it is not writable): give a folder of yours")
     return [_cut_hit(rank, hit, folder, padding) for rank, hit in enumerate(hits, 1)]
 
 
@@ -99,22 +100,27 @@ def _write(video: OpenVideo, timeline: Timeline, sound, target, start: float, en
     streams = [video.stream, *([sound] if sound is not None else [])]
     copied_sound = target.add_stream_from_template(sound) if sound is not None else None
     picture: _Copied | _Encoded | None = None
+    waiting: list[av.Packet] = []  # sound that comes before the first picture: writing it would begin the file
     for packet in video.packets(*streams):
         if packet.stream is not video.stream:
             seconds = None if packet.pts is None else float(packet.pts * packet.time_base - timeline.origin)
-            if seconds is not None and start <= seconds < end and picture is not None:
+            if seconds is not None and start <= seconds < end:
                 _shift(packet, round((start + float(timeline.origin)) / packet.time_base))
                 packet.stream = copied_sound
-                target.mux(packet)
-            continue
-        if picture is None:
-            begins = packet.is_keyframe and packet.pts is not None and not timeline.by_count
-            copy = begins and abs(timeline.seconds(packet.pts or 0) - start) <= NEAR
-            picture = (_Copied if copy else _Encoded)(video, timeline, target, start, end)
-        if picture.take(packet):
-            break
+                waiting.append(packet)
+        else:
+            if picture is None:
+                begins = packet.is_keyframe and packet.pts is not None and not timeline.by_count
+                copy = begins and abs(timeline.seconds(packet.pts or 0) - start) <= NEAR
+                picture = (_Copied if copy else _Encoded)(video, timeline, target, start, end)
+            if picture.take(packet):
+                break
+        if picture is not None and picture.begun:
+            target.mux(waiting)
+            waiting.clear()
     if picture is not None:
         picture.finish()
+    target.mux(waiting)
 
 
 def _shift(packet: av.Packet, ticks: int) -> None:
@@ -124,6 +130,8 @@ def _shift(packet: av.Packet, ticks: int) -> None:
 
 class _Copied:
     """The picture as it is in the file."""
+
+    begun = True  # whether the file may begin: what the stream is like is known at once
 
     def __init__(self, video: OpenVideo, timeline: Timeline, target, start: float, end: float):
         self.timeline, self.target, self.end = timeline, target, end
@@ -157,7 +165,7 @@ class _Encoded:
         self.stream.pix_fmt = "yuv420p"
         self.stream.codec_context.time_base = CLOCK
         self.before: av.VideoFrame | None = None  # on screen when the span starts
-        self.sized = False
+        self.begun = False  # a stream has a size when the first frame has been turned upright
 
     def take(self, packet: av.Packet | None) -> bool:
         try:
@@ -180,8 +188,8 @@ class _Encoded:
     def _write(self, frame: av.VideoFrame, seconds: float) -> None:
         pixels = self.convert(frame)
         height, width = (side // 2 * 2 for side in pixels.shape[:2])
-        if not self.sized:
-            self.stream.width, self.stream.height, self.sized = width, height, True
+        if not self.begun:
+            self.stream.width, self.stream.height, self.begun = width, height, True
         picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels[:height, :width]), format="rgb24")
         picture.pts, picture.time_base = round((seconds - self.start) / CLOCK), CLOCK
         self.target.mux(self.stream.encode(picture))
@@ -190,4 +198,8 @@ class _Encoded:
         self.take(None)
         if self.before is not None:
             self._write(self.before, self.start)
+        if not self.begun:
+            raise VideoDecodeError(
+                self.video.name, f"no frame from {self.start:.2f} s to {self.end:.2f} s can be decoded"
+            )
         self.target.mux(self.stream.encode())

@@ -17,6 +17,10 @@ def check_timeline(path: Path) -> None:
     """Raises a `VideoIndexError` where such a file cannot be written."""
     if path.suffix.lower() not in SUFFIXES:
         raise VideoIndexError(f"a timeline ends in {', '.join(SUFFIXES)}, not {path.name!r}")
+    if not path.parent.is_dir():
+        raise VideoIndexError(
+            f"the timeline {path} cannot be written: there is no folder {path.parent}, make it first"
+        )
     if path.suffix.lower() == ".csv":
         return
     wanted = ["opentimelineio", *(["otio_cmx3600_adapter"] if path.suffix.lower() == ".edl" else [])]
@@ -31,7 +35,7 @@ def write_timeline(hits: Sequence[SearchHit], path: Path, name: str) -> None:
         path: ending in .otio, .edl or .csv. name: of the timeline, such as the query.
 
     Raises:
-        VideoIndexError: another ending, or OpenTimelineIO is not installed.
+        VideoIndexError: another ending, no such folder, or OpenTimelineIO is not installed.
     """
     check_timeline(path)
     spans = [(hit, hit.start, hit.end) for hit in hits if hit.start is not None and hit.end is not None]

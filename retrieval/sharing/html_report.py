@@ -61,7 +61,7 @@ def _item(rank: int, hit: SearchHit, thumbnail: bytes | None) -> str:
 
 
 def _strip(hit: SearchHit) -> str:
-    """A bar a frame, as high as its score among the video's own; the best one is darker."""
+    """A bar per frame, as high as its score among the video's own; the best one is darker."""
     scores = hit.frame_scores
     low, high = float(scores.min()), float(scores.max())
     bars = []

@@ -1,4 +1,4 @@
-"""Merging runs of near-identical frames: fewer vectors a video, at a recall that `benchmarks/search.py` measures."""
+"""Merging runs of near-identical frames: fewer vectors per video, at a recall that `benchmarks/search.py` measures."""
 
 import torch
 

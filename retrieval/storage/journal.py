@@ -37,7 +37,9 @@ class Journal:
             ends = self._ends(known) if known is not None else None
             if known is None or ends is None:
                 schema = table_schema(table.settings).with_metadata({_STATE_KEY: state.encode()})
-                known, ends = table.database.create_table(self._name, schema=schema, mode="overwrite"), []
+                # Asked to overwrite what is not there, the engine warns of it.
+                mode = "overwrite" if self._name in table_names(table.database) else "create"
+                known, ends = table.database.create_table(self._name, schema=schema, mode=mode), []
             self._table = known
         self.segments = len(ends)
         self.covered: float | None = max(ends, default=None)

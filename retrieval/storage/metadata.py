@@ -21,7 +21,7 @@ class Metadata:
     """Checked metadata of a batch.
 
     Attributes:
-        json: one JSON object a video, or None.
+        json: one JSON object per video, or None.
         columns: a typed Arrow array for each plain key (numbers are float64), null where a video lacks it.
         paths, durations: the values of the keys `path` and `duration`, which fill the columns of those names.
     """
@@ -29,7 +29,9 @@ class Metadata:
     def __init__(self, settings: IndexSettings, ids: Sequence[str], metadata: Sequence[dict | None] | None):
         rows = [None] * len(ids) if metadata is None else list(metadata)
         if len(rows) != len(ids):
-            raise VideoIndexError(f"metadata has {len(rows)} entries for {len(ids)} ids: give one dictionary a video")
+            raise VideoIndexError(
+                f"metadata has {len(rows)} entries for {len(ids)} ids: give one dictionary per video"
+            )
         rows = [None if row is None else _as_plain(i, row) for i, row in zip(ids, rows)]
         self.json = [None if row is None else _to_json(i, row) for i, row in zip(ids, rows)]
         rows = [row or {} for row in rows]

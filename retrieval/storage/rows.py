@@ -156,7 +156,7 @@ def _check_times(frame_times, weights):
     times = as_tensor(frame_times, "frame_times").float()
     if times.shape != weights.shape:
         raise VideoIndexError(
-            f"frame_times has shape {tuple(times.shape)}, frame_mask {tuple(weights.shape)}: one time a frame"
+            f"frame_times has shape {tuple(times.shape)}, frame_mask {tuple(weights.shape)}: one time per frame"
         )
     return times
 

@@ -41,7 +41,7 @@ class IndexSettings:
 
     Attributes:
         dim: embedding dimension D.
-        dtype: storage of the frame embeddings, "float32", "float16" or "int8" (one scale a frame).
+        dtype: storage of the frame embeddings, "float32", "float16" or "int8" (one scale per frame).
         merge_above: neighbouring frames whose cosine is above this are merged into one (None: frames are kept as they
             are).
         model: the model that made the embeddings.

@@ -30,6 +30,14 @@ def test_the_default_is_bf16_where_the_accelerator_has_it(monkeypatch):
         place(make()[0], "cpu", "int8")
 
 
+def test_a_device_that_is_not_here_is_told_in_one_line():
+    absent = next(kind for kind in ("cuda", "xpu", "mps") if not getattr(torch, kind).is_available())
+    for device in (absent, "the GPU"):
+        with pytest.raises(InputError, match=f"the device '{device}' cannot be used here") as refused:
+            place(make()[0], device)
+        assert "\n" not in str(refused.value)
+
+
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_a_rounded_model_is_the_same_model_with_nearly_the_same_scores(precision):
     model, processor = make()

@@ -73,10 +73,10 @@ def test_the_model_is_chosen_on_one_split_and_measured_on_another(start, tmp_pat
     write_corpus(tmp_path / "corpus" / "val", videos=5)
     write_corpus(tmp_path / "corpus" / "test", videos=8)
     changes = {"dataset": str(tmp_path / "corpus"), "eval_split": "val", "test_split": "test", "eval_every": 2}
-    changes |= {"clip_learning_rate": 0.5, "word_weighting": "none"}
+    changes |= {"clip_learning_rate": 0.5, "word_weighting": "idf"}
     result = train(config_of(start, tmp_path / "run", **changes))
     model, processor = load_pretrained(result["model_dir"])
-    assert processor.word_weighting == "none"
+    assert processor.word_weighting == "idf" and processor.token_frequencies
     for split, name in (("val", "metrics"), ("test", "test_metrics")):
         again = evaluate_model(model, processor, load_samples(changes["dataset"], split), progress=False)
         assert result[name] == pytest.approx(again)

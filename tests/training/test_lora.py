@@ -109,6 +109,9 @@ def test_a_run_resumes_and_saves_a_plain_model(start, tmp_path):
     [
         ({}, "lora.r=None: it is the rank"),
         ({"r": 0}, "lora.r=0: it is the rank"),
+        ({"r": True}, "lora.r=True: it is the rank"),
+        ({"r": 2, "lora_alpha": "high"}, "lora.lora_alpha='high': it must be a number"),
+        ({"r": 2, "lora_dropout": float("nan")}, "lora.lora_dropout=nan: it must be a number"),
         ({"r": 2, "rank": 2}, "unknown key 'lora.rank' in the training configuration"),
         ({"r": 2, "target_modules": ["no_such_layer"]}, "no_such_layer"),
     ],

@@ -93,7 +93,7 @@ def _find_table(folder: Path, split: str) -> tuple[Path, Path, tuple[str, ...]]:
     if splits:
         raise CorpusError(f"{folder} has no split '{split}': there is {', '.join(splits)}")
     raise CorpusError(
-        f"{folder} has no {', '.join(TABLES[:-1])} or {TABLES[-1]}: write one line a video, such as "
+        f"{folder} has no {', '.join(TABLES[:-1])} or {TABLES[-1]}: write one line per video, such as "
         '{"video": "dog.mp4", "captions": ["a dog runs"]}'
     )
 

@@ -99,7 +99,7 @@ def _encodable(text: str, where: str) -> str:
 
 
 def merge_rows(samples: Iterable[VideoSample]) -> list[VideoSample]:
-    """One sample a video: rows of the same video (a caption each) become one, in order of first appearance.
+    """One sample per video: rows of the same video (a caption each) become one, in order of first appearance.
 
     Raises:
         CorpusError: where one id stands for two different videos.

@@ -226,7 +226,7 @@ def _check_shapes(converted: StateDict, model: DmaeModel) -> None:
 
 
 def make_processor(config: DmaeConfig, tokenizer: str = CLIP_TOKENIZER) -> DmaeProcessor:
-    """The processor of a converted model: CLIP's tokenizer, and frames by the protocol of those codes (one a second).
+    """The processor of a converted model: CLIP's tokenizer, and frames by those codes' protocol (one per second).
 
     Raises:
         OSError: there is no such tokenizer. ConversionError: it is of another vocabulary.

@@ -2,7 +2,7 @@
 
 DEST/spec.json                     what the corpus was made with
 DEST/{train,test}/000001.mp4       H.264, two objects that move
-DEST/{train,test}/captions.jsonl   a line a video: video, captions, hard_negatives, attributes
+DEST/{train,test}/captions.jsonl   a line per video: video, captions, hard_negatives, attributes
 """
 
 import json

@@ -50,8 +50,18 @@ def test_a_hit_has_its_span_and_can_be_cut_and_listed(place, capsys, tmp_path):
 def test_what_cannot_be_is_told_first(place, capsys):
     assert search(place, "--timeline", "found.xml") == 2
     assert "a timeline ends in" in capsys.readouterr().err
+    assert search(place, "--timeline", str(place / "nowhere" / "found.csv")) == 2
+    assert "there is no folder" in capsys.readouterr().err
     assert search(place, "--cut", str(place / "films" / "film.mp4")) == 2
     assert "clips cannot be written" in capsys.readouterr().err
+    new = ["index", str(place / "films"), "--model", str(place / "model"), "--index", str(place / "new.index")]
+    for options, message in (
+        (["--ray", "127.0.0.1:1"], "no Ray cluster at 127.0.0.1:1"),
+        (["--ray", "--encoders", "0"], "encoders must be at least 1"),
+        (["--encoders", "2"], "--encoders goes with --ray"),
+    ):
+        assert main([*new, *options]) == 2 and not (place / "new.index").exists()
+        assert message in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["index", "x", "--model", "m", "--index", "i", "--frames-per-second", "often"])
 

@@ -59,7 +59,7 @@ def spans(index, video="film.mp4"):
     return [(row["segment_start"], row["segment_end"]) for row in rows]
 
 
-def test_a_film_becomes_segments_that_cross_no_cut(films, tmp_path, model):
+def test_a_film_becomes_segments_that_cross_no_cut(films, tmp_path, model, capfd):
     index = make(tmp_path / "index", model)
     report = index.add(films, workers=1)
     assert (report.added, report.failed, len(index)) == (2, [], 2)
@@ -73,6 +73,7 @@ def test_a_film_becomes_segments_that_cross_no_cut(films, tmp_path, model):
     assert len(spans(index, "short.mp4")) == 1
     assert index.add(films, workers=0).unchanged == 2
     assert table_names(index.table.database) == ["failures", "videos"]
+    assert "WARN" not in capfd.readouterr().err  # of the engine, about tables that it makes
 
 
 def test_the_score_of_a_segment_is_the_models(films, tmp_path, model):

@@ -208,6 +208,8 @@ def test_what_cannot_be_reached_is_one_line(index, bucket, monkeypatch, tmp_path
     for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    nothing = tmp_path / "list.txt"
+    nothing.write_text("# nothing yet\n\n")
     for source, given, message in (
         (
             f"s3://{name}/clips",
@@ -217,6 +219,7 @@ def test_what_cannot_be_reached_is_one_line(index, bucket, monkeypatch, tmp_path
         (f"s3://{name}/elsewhere", options, "no such file or folder"),
         ("gs://bucket/clips", {}, "needs the package gcsfs"),
         ("nothing://bucket/clips", {}, "is no store that fsspec knows"),
+        (str(nothing), {}, "no videos in .*: .* a .txt file names one path or URL per line"),
         ("owner/missing", {}, "no file or folder .*, nor a dataset owner/missing of the Hub"),
         (Dataset.from_dict({"caption": ["a"]}), {}, "no column 'video' or 'file_name'; it has caption"),
         (as_stream(), {}, "is a stream"),

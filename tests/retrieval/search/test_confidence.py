@@ -92,6 +92,12 @@ def test_where_it_cannot_be_told_one_line_says_so(trained, tmp_path):
         index.search(torch.zeros(32, 32, 3, dtype=torch.uint8).numpy(), min_confidence=0.5)
     with pytest.raises(VideoIndexError, match="must be a number"):
         index.search("x", min_confidence="high")
+    for value in (2, -0.1):
+        with pytest.raises(VideoIndexError, match=f"min_confidence must be from 0 to 1, got {value}"):
+            index.search("x", min_confidence=value)
+    for limit in ({"min_confidence": float("nan")}, {"min_score": float("nan")}):
+        with pytest.raises(VideoIndexError, match="must be a number, got nan"):
+            index.search("x", **limit)
     with torch.no_grad():
         for parameter in model.text_model.parameters():
             parameter += 1

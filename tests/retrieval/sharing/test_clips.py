@@ -45,6 +45,16 @@ def test_a_clip_holds_its_span_and_the_sound(tmp_path, suffix, start, end, first
     assert seconds == pytest.approx(end - start, abs=0.2)
 
 
+def test_sound_that_comes_before_the_first_picture_is_kept(tmp_path):
+    source = write_video(tmp_path / "a.mp4", 20, rate=5, options=GROUPS, sound=True)
+    clip = cut_clip(source, 0.5, 1.5, tmp_path / "clip")
+    numbers, times, _ = read(clip)
+    assert numbers == [2, 3, 4, 5, 6, 7] and times[0] == pytest.approx(0, abs=0.01)
+    with av.open(str(clip)) as container:
+        sound = [frame.time for frame in container.decode(audio=0)]
+    assert sound[0] == pytest.approx(0, abs=0.1) and sound[-1] == pytest.approx(1, abs=0.15)
+
+
 def test_a_turned_picture_stands_upright(tmp_path):
     source = write_video(tmp_path / "a.mp4", 50, options=GROUPS, rotation=(90, False, False))
     clip = cut_clip(source, 0.5, 1.0, tmp_path / "clip")
@@ -71,7 +81,7 @@ def test_hits_become_files_with_padding(tmp_path):
 def test_cuts_that_cannot_be_made_are_told(tmp_path):
     source = write_video(tmp_path / "a.mp4", 50)
     (tmp_path / "file").write_text("")
-    with pytest.raises(VideoIndexError, match="clips cannot be written to"):
+    with pytest.raises(VideoIndexError, match=r"clips cannot be written to .* \(it is a file\): give a folder"):
         cut_hits([hit(source, 0, 1)], tmp_path / "file")
     with pytest.raises(VideoIndexError, match="padding of a cut"):
         cut_hits([hit(source, 0, 1)], tmp_path / "clips", padding=-1)

@@ -12,7 +12,7 @@ video may have any number of texts, all of them right; its rank is that of its b
 
 _KWARGS_DESCRIPTION = """
 Args:
-    predictions: one row a text, the scores of that text with every video (higher is closer).
+    predictions: one row per text, the scores of that text with every video (higher is closer).
     references: for each text, the index of its video.
 Returns:
     t2v_R@1, t2v_R@5, t2v_R@10: percentage of texts whose video is among the first 1, 5, 10.
