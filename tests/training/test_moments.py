@@ -96,3 +96,6 @@ def test_the_command_measures_films(tmp_path, capsys):
     assert report["queries"] == 3 and report["missing"] == [] and report["segments"] > 1
     assert main(measured) == 2
     assert "--moments needs --videos" in capsys.readouterr().err
+    nowhere = ["--videos", str(films), "--json", str(tmp_path / "nowhere" / "report.json")]
+    assert main([*measured, *nowhere]) == 2  # before the work, not after it
+    assert "there is no such folder" in capsys.readouterr().err
