@@ -178,6 +178,8 @@ def _reason(url: str, error: Exception) -> str:
     if isinstance(error, PermissionError) or "credential" in f"{type(error).__name__} {said}".lower():
         remedy = _CREDENTIALS.get(kind, "give them as options of the source")
         return f"credentials are missing or refused: {remedy}, or give them as options of the source"
+    if isinstance(error, FileNotFoundError) and isinstance(error.__cause__, OSError):  # how HTTP says so
+        return f"cannot be reached ({' '.join(str(error.__cause__).split())[:200]})"
     if isinstance(error, FileNotFoundError):
         return "no such file or folder, or it is private and needs credentials"
     return (said or type(error).__name__)[:300]

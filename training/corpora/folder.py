@@ -114,7 +114,7 @@ def _refuse_twice(seen: dict[str, int], sample: VideoSample, row: dict, number: 
     if first != number and isinstance(row.get("captions"), list):
         raise CorpusError(
             f"{table}: duplicated id {sample.video_id!r} in rows {first} and {number}; put a video's captions in one "
-            "row, or one caption a row in a column 'caption'"
+            "row, or one caption per row in a column 'caption'"
         )
 
 

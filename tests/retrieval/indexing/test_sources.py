@@ -217,6 +217,7 @@ def test_what_cannot_be_reached_is_one_line(index, bucket, monkeypatch, tmp_path
             "credentials are missing.*AWS_ACCESS_KEY_ID",
         ),
         (f"s3://{name}/elsewhere", options, "no such file or folder"),
+        ("http://127.0.0.1:9/a.mp4", {}, r"a.mp4: cannot be reached \(.*127\.0\.0\.1"),
         ("gs://bucket/clips", {}, "needs the package gcsfs"),
         ("nothing://bucket/clips", {}, "is no store that fsspec knows"),
         (str(nothing), {}, "no videos in .*: .* a .txt file names one path or URL per line"),
