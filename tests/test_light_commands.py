@@ -10,6 +10,7 @@ import subprocess
 import sys
 
 import pytest
+from stand_in import HIT, gradio_routes, stand_in
 from training_parts import tiny_model
 
 from dmae.cli import COMMANDS
@@ -19,6 +20,8 @@ from dmae.retrieval import VideoIndex
 NEEDED_TO_SEARCH = {"dmae", "av", "PIL", "rich", "pygments", "markdown_it", "accelerate", "tokenizers", "safetensors"}
 NEEDED_TO_SEARCH |= {"stopwordsiso"}  # of the language that a text is in
 
+# What prints a table.
+NEEDED_TO_PRINT = {"dmae", "yaml", "rich", "pygments", "markdown_it", "mdurl", "typing_extensions"}
 TOP_LEVEL = "{name.partition('.')[0] for name in sys.modules} - set(sys.stdlib_module_names)"
 
 
@@ -71,6 +74,13 @@ def test_a_command_without_a_model_imports_the_table_alone(arguments, engine, in
     names = {"INDEX": index, "OUT": tmp_path / "out.parquet"}
     code = "from dmae import cli\nassert cli.main(sys.argv[1:]) == 0"
     assert packages(code, *(names.get(word, word) for word in arguments)) - engine <= {"dmae"}
+
+
+def test_asking_a_server_imports_only_what_prints_its_answer():
+    code = "from dmae import cli\nassert cli.main(sys.argv[1:]) == 0"
+    with stand_in(gradio_routes("complete", [[HIT]])) as (url, _):
+        assert packages(code, "search", "a star", "--server", url) <= NEEDED_TO_PRINT
+        assert packages(code, "search", "a star", "--server", url, "--json") <= {"dmae"}
 
 
 def test_a_search_imports_the_table_the_model_and_little_else(engine, tmp_path):

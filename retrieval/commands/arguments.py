@@ -5,8 +5,8 @@ import argparse
 from ..errors import VideoIndexError
 
 
-def add_index(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--index", required=True, metavar="URI", help="folder of the index, or s3://bucket/name")
+def add_index(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
+    parser.add_argument("--index", required=required, metavar="URI", help="folder of the index, or s3://bucket/name")
     parser.add_argument(
         "--storage-option",
         action="append",
@@ -16,9 +16,11 @@ def add_index(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_model(parser: argparse.ArgumentParser) -> None:
+def add_model(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
     parser.add_argument(
-        "--model", required=True, help="folder or Hub id of a DMAE model, or of a CLIP, SigLIP, … model (zero-shot)"
+        "--model",
+        required=required,
+        help="folder or Hub id of a DMAE model, or of a CLIP, SigLIP, … model (zero-shot)",
     )
     parser.add_argument("--device", help='"cpu", "cuda", …; default: the accelerator, where there is one')
     parser.add_argument(

@@ -1,9 +1,12 @@
-"""`dmae search QUERY`: finds videos by a text, or more like an image or a video."""
+"""`dmae search QUERY`: finds videos by a text, or more like an image or a video; without a query, line after line."""
 
 import argparse
 import hashlib
 import json
+import sys
 from pathlib import Path
+
+from dmae.modeling.errors import InputError
 
 from ..inputs import as_unicode
 from ..times import clock, span_clock
@@ -13,9 +16,17 @@ PARTS = {"or": "alternatives", "and": "also", "like": "like", "without": "withou
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("query", metavar="QUERY", help="a text, or the path of an image or a video")
-    add_model(parser)
-    add_index(parser)
+    parser.add_argument(
+        "query",
+        metavar="QUERY",
+        nargs="?",
+        help="a text, or the path of an image or a video; without one, on a terminal, queries are asked for",
+    )
+    add_model(parser, required=False)
+    add_index(parser, required=False)
+    parser.add_argument(
+        "--server", metavar="URL", help="ask this running `dmae serve`, or search service on Ray, in place of an index"
+    )
     parts = {
         "or": "a text, image or video that does as well",
         "and": "a text that must match too",
@@ -43,6 +54,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.server is not None:
+        from .remote import search_server
+
+        return search_server(args)
+    _check_wanted(args)
     from ..storage.table import VideoTable
 
     VideoTable.open(args.index, storage_options=storage_options(args))  # a missing index is told before a model loads
@@ -54,9 +70,11 @@ def run(args: argparse.Namespace) -> int:
 
     model, processor = load_model(args)
     index = VideoIndex.open(args.index, model, processor, read_only=True, storage_options=storage_options(args))
-    parts = {name: getattr(args, name) for name in PARTS.values()}
-    limits = {name: getattr(args, name) for name in ("offset", "where", "min_score", "min_confidence")}
-    limits["per_video"] = not args.every_span
+    parts, limits = search_options(args)
+    if args.query is None:
+        from .prompt import Conversation, converse
+
+        return converse(Conversation(index, parts, limits, args.k, args.padding))
     hits = index.search(args.query, args.k, **limits, **parts)
     pictures = index.thumbnails_of(hits) if args.html or args.thumbnails else {}
     if args.html:
@@ -74,13 +92,32 @@ def run(args: argparse.Namespace) -> int:
         for entry, clip in zip(found, clips or []):
             entry["clip"] = str(clip)
         print(json.dumps(found, ensure_ascii=False))
-    elif not hits and args.min_confidence is not None:
-        print(f"nothing here matches {args.query!r} well")
     else:
-        print_hits(args.query, hits, args.offset, files)
+        print_hits(args.query, hits, args.offset, files, only_sure=args.min_confidence is not None)
         for clip in clips or []:
             print(clip)
     return 0
+
+
+def _check_wanted(args: argparse.Namespace) -> None:
+    """Refuses a call that lacks what it needs, before anything is loaded."""
+    missing = [f"--{name}" for name in ("model", "index") if getattr(args, name) is None]
+    if missing:
+        raise InputError(f"{' and '.join(missing)} missing: name the model and its index, or a --server to ask")
+    if args.query is not None:
+        return
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise InputError("no query: give one as QUERY; without one they are asked for on a terminal, and this is none")
+    for name in ("json", "html", "thumbnails", "cut", "timeline"):
+        if getattr(args, name):
+            raise InputError(f"--{name} belongs to one query: give QUERY too, or leave it out")
+
+
+def search_options(args: argparse.Namespace) -> tuple[dict, dict]:
+    """Arguments of `VideoIndex.search`: the further parts of each query, and what limits its answers."""
+    parts = {name: getattr(args, name) for name in PARTS.values()}
+    limits = {name: getattr(args, name) for name in ("offset", "where", "min_score", "min_confidence")}
+    return parts, limits | {"per_video": not args.every_span}
 
 
 def _cut(hits, args: argparse.Namespace) -> list[Path]:
@@ -100,14 +137,14 @@ def write_thumbnails(folder: Path, pictures: dict[str, bytes]) -> dict[str, str]
     return files
 
 
-def print_hits(query: str, hits, offset: int, thumbnails: dict[str, str]) -> None:
-    """A table of hits, a row each."""
+def print_hits(query: str, hits, offset: int, thumbnails: dict[str, str], *, only_sure: bool = False) -> None:
+    """A table of hits, a row each; `only_sure`: those in doubt were left out."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     if not hits:
-        print(f"nothing found for {query!r}")
+        print(f"nothing here matches {query!r} well" if only_sure else f"nothing found for {query!r}")
         return
     table = Table(title=Text(query))
     for name in ("", "score", "sure", "span", "best moment", "length"):

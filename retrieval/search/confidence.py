@@ -22,6 +22,7 @@ from dmae.modeling.features import TextFeatures
 from dmae.modeling.similarity import dmae_similarity
 from dmae.modeling.text_bank import BANK_FILE, load_text_bank, save_text_bank, text_weights_digest
 
+from ..cache import cache_folder
 from ..storage.rows import pool_frames
 from .scoring import CandidateFrames, ScoreOptions
 from .stage_one import query_vectors
@@ -53,7 +54,7 @@ class TextBank:
 
     def _phrases(self) -> TextFeatures:
         """Everyday phrases, encoded once per model and kept on this machine."""
-        cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "dmae"
+        cache = cache_folder()
         path = cache / f"phrases-{text_weights_digest(self._model)}.safetensors"
         if path.is_file():
             return load_text_bank(path, self._model)

@@ -99,6 +99,8 @@ def test_stats_export_and_delete(place, capsys, tmp_path):
         ("search", "x", "--model", "FOLDER", "--index", "INDEX"),
         ("search", "x", "--model", "MODEL", "--index", "INDEX", "--without", "x"),
         ("search", "x", "--model", "MODEL", "--index", "INDEX", "--like", "nothing.jpg"),
+        ("search", "--model", "MODEL", "--index", "INDEX"),
+        ("search", "x", "--index", "INDEX"),
         ("index", "/nowhere", "--model", "MODEL", "--index", "INDEX"),
         ("index", "/nowhere", "--model", "MODEL", "--index", "NEW"),
         ("search", "misspelt.mp4", "--model", "MODEL", "--index", "INDEX"),
