@@ -188,7 +188,8 @@ def _lacks_times(video: OpenVideo, delays: list[int | None]) -> bool:
     """
     codec = video.stream.codec_context
     bare = video.container.format.name in ("avi", "matroska,webm") and codec.name not in ("mpeg1video", "mpeg2video")
-    return bare and codec.has_b_frames and len(set(delays[1:])) == 1
+    # A packet without a decoding time has a presentation time that somebody wrote down.
+    return bare and codec.has_b_frames and len(set(delays[1:])) == 1 and None not in delays[1:]
 
 
 def _last_duration(video: OpenVideo, starts: list[int]) -> int:

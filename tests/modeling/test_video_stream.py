@@ -94,6 +94,13 @@ def test_a_last_picture_may_stay_longer_than_its_packet_says(tmp_path):
     assert (read_numbers(read.frames), read.warnings) == ([1, 2, 2, 2, 2], ())
 
 
+def test_a_matroska_file_too_short_for_decoding_times_keeps_its_times(tmp_path):
+    path = write_video(tmp_path / "a.mkv", 3, ticks=[0, 5, 10], tick=MS, options={"g": "4", "bf": "3"})
+    numbers, _, _ = stream(path, 0.3)
+    assert numbers == read_numbers(read_frames(path, 1).frames) == [2]
+    assert read_frames(path, 1).timestamps == pytest.approx([0.01])
+
+
 def test_a_start_that_is_not_zero_and_an_edit_list(tmp_path):
     options = {"g": "20", "bf": "3"}
     late = write_video(tmp_path / "late.ts", COUNT, rate=RATE, options=options, ticks=list(range(50, 50 + COUNT)))
