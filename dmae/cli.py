@@ -50,6 +50,11 @@ COMMANDS = {
         "split an index into tables that many machines search beside each other",
         "dmae shard s3://bucket/shards --index s3://bucket/index --shards 10",
     ),
+    "duplicates": Command(
+        "retrieval.commands.duplicates",
+        "list videos that show the same, in whole or in part",
+        "dmae duplicates --index clips.index --above 0.95",
+    ),
     "delete": Command(
         "retrieval.commands.delete",
         "remove videos from an index (their files stay)",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from dmae.modeling.features import TextFeatures
 from dmae.modeling.precision import difference_note, precision_of
 
+from .duplicates.finding import Copy, find_duplicates
 from .errors import VideoIndexError
 from .indexing import encoding
 from .indexing.fingerprint import model_encoder, preprocessing_encoder
@@ -16,6 +17,7 @@ from .search import explanation
 from .search import query as query_module
 from .search.combination import CombinedQuery, as_parts, combine
 from .search.confidence import TextBank
+from .search.likeness import NEAR_IDENTICAL
 from .search.limits import SearchLimits
 from .search.query import EncodedQuery
 from .search.scoring import ScoreOptions
@@ -235,6 +237,7 @@ class VideoIndex:
         min_score: float | None = None,
         min_confidence: float | None = None,
         per_video: bool = True,
+        distinct: float | None = None,
         alternatives=None,
         also=None,
         like=None,
@@ -251,13 +254,15 @@ class VideoIndex:
             min_score: leave out hits, and their further moments, below. min_confidence: leave out hits whose
                 `confidence` is below; it means as much for any text.
             per_video: one hit per video, its other matching spans in `hit.moments`; False: every span is a hit.
+            distinct: leave out hits whose frames are near-identical to a better one's (a re-encode, a trim): 0.95 is a
+                cosine that suits most models. As many other hits come in their place, where there are.
             alternatives: texts or examples of which any does in place of the query.
             also: what must match too. like: the same, an image or a video. Each counts as much as the query.
             without: what pushes a video down that matches it. Each of the four may be one or a list; what they do to
                 the score is in `search.combination`.
         """
         options = {"offset": offset, "where": where, "min_score": min_score, "per_video": per_video}
-        options["min_confidence"] = min_confidence
+        options |= {"min_confidence": min_confidence, "distinct": distinct}
         parts = {"alternatives": alternatives, "also": also, "like": like, "without": without}
         if any(part is not None for part in parts.values()):
             several = isinstance(query, (list, tuple))
@@ -311,10 +316,24 @@ class VideoIndex:
         where=None,
         min_score=None,
         per_video: bool = True,
+        distinct: float | None = None,
     ) -> list[list[SearchHit]]:
         """As `search`, for A queries given as features: `(A, D)`, `(A, T, D)`, `(A, T)`, numpy or torch."""
         features = query_module.check_features(sentence_embeds, word_embeds, word_weights, self.table.settings.dim)
-        return self._searcher.search(features, k, offset=offset, where=where, min_score=min_score, per_video=per_video)
+        options = {"offset": offset, "where": where, "min_score": min_score, "per_video": per_video}
+        return self._searcher.search(features, k, distinct=distinct, **options)
+
+    def duplicates(self, above: float = NEAR_IDENTICAL) -> list[list[Copy]]:
+        """Groups of videos that show the same, in whole or in part: re-encodes and trims, found by their frames.
+
+        Each group begins with its longest video, of which all others in it are copies, so that the first alone may be
+        kept; a copy's `start` and `end` tell which part of the first it shows. Needs no model. What it costs, and what
+        it may miss in a large index, is in `duplicates.finding`.
+
+        Args:
+            above: cosine from which two frames are alike.
+        """
+        return find_duplicates(self.table, above)
 
     def explain(self, query, video_id: str) -> explanation.Explanation:
         """How each word of a query (as for `search`) matches each frame of an indexed video.

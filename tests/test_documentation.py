@@ -57,6 +57,7 @@ RETRIEVAL_ARROWS = {
     "storage": {"storage"},
     "indexing": {"storage", "indexing"},
     "search": {"storage", "search"},
+    "duplicates": {"storage", "search", "duplicates"},
     "sharing": {"storage", "search", "sharing"},
 }
 

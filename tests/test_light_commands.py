@@ -65,6 +65,7 @@ for name in sys.argv[1:]:
     "arguments",
     [
         ("stats", "--index", "INDEX"),
+        ("duplicates", "--index", "INDEX"),
         ("export", "OUT", "--index", "INDEX"),
         ("delete", "x", "--index", "INDEX"),
     ],

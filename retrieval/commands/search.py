@@ -44,6 +44,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--min-confidence", type=float, metavar="C", help="leave out results less sure than this, from 0 to 1"
     )
+    parser.add_argument(
+        "--distinct", type=float, nargs="?", const=0.95, metavar="COSINE", help="leave out copies of better results"
+    )
     parser.add_argument("--html", type=Path, metavar="FILE", help="write the results as a self-contained page")
     parser.add_argument("--thumbnails", type=Path, metavar="FOLDER", help="write thumbnails there and name them")
     parser.add_argument("--every-span", action="store_true", help="list every matching span, not one per video")
@@ -116,7 +119,7 @@ def _check_wanted(args: argparse.Namespace) -> None:
 def search_options(args: argparse.Namespace) -> tuple[dict, dict]:
     """Arguments of `VideoIndex.search`: the further parts of each query, and what limits its answers."""
     parts = {name: getattr(args, name) for name in PARTS.values()}
-    limits = {name: getattr(args, name) for name in ("offset", "where", "min_score", "min_confidence")}
+    limits = {name: getattr(args, name) for name in ("offset", "where", "min_score", "min_confidence", "distinct")}
     return parts, limits | {"per_video": not args.every_span}
 
 

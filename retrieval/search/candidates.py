@@ -10,6 +10,7 @@ import torch
 from ..storage.table import VideoTable
 from .combination import Queries
 from .fields import FIELD_COLUMNS
+from .likeness import Frames
 from .limits import SearchLimits
 from .places import Place, place_columns, places_of
 from .resident import FRAME_COLUMNS, ResidentIndex, frames_of
@@ -159,6 +160,22 @@ class CandidateSource:
             return self.resident.frames.gather(self.resident.slots_of(np.asarray(row_ids, np.int64)))
         settings = self.table.settings
         return frames_of(self.table.take(np.asarray(row_ids), FRAME_COLUMNS), settings.dim, settings.dtype)
+
+    def frames_of_each(self, row_ids: Sequence[int]) -> dict[int, Frames]:
+        """The frames of rows by their id, of those that are still there."""
+        wanted = np.asarray(row_ids, np.int64)
+        if self.resident is not None and self.resident.frames is not None:
+            slots = self.resident.slots_of(wanted)
+            there = self.resident.row_ids[slots.numpy()].tolist()
+            frames = self.resident.frames.gather(slots) if there else None
+        else:
+            rows = self.table.take(wanted, FRAME_COLUMNS)
+            there = rows["_rowid"].to_pylist()
+            frames = frames_of(rows, self.table.settings.dim, self.table.settings.dtype) if there else None
+        if frames is None:
+            return {}
+        parts = zip(there, frames.embeds.numpy(), frames.weights.numpy())
+        return {row_id: Frames.of(embeds[weights > 0], weights[weights > 0]) for row_id, embeds, weights in parts}
 
     def fields(self, row_ids: Sequence[int]) -> dict[int, dict]:
         """`FIELD_COLUMNS` of rows by their id, of those that are still there."""

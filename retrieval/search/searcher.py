@@ -17,6 +17,8 @@ from ..storage.table import VideoTable
 from .candidates import CandidateSource
 from .combination import Combination, CombinedQuery, Queries
 from .confidence import Judge, TextBank
+from .distinct import DistinctHits
+from .likeness import check_cosine
 from .limits import SearchLimits
 from .moments import Moment, ScoredSegment, Span, SpanFinder, rounded
 from .places import place_columns
@@ -133,6 +135,7 @@ class Searcher:
         min_score=None,
         min_confidence=None,
         per_video=True,
+        distinct=None,
     ) -> list[list[SearchHit]]:
         for name, value, least in (("k", k, 1), ("offset", offset, 0)):
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
@@ -146,12 +149,14 @@ class Searcher:
         if min_confidence is not None and (self._bank is None or not confident):
             reason = "the index was opened without a model" if self._bank is None else "the query is no text"
             raise VideoIndexError(f"min_confidence cannot be told, because {reason}: use min_score")
+        if distinct is not None:
+            distinct = check_cosine("distinct", distinct)
         where = make_where(where)
         wanted = int(k) + int(offset)
         with self._lock:
             self.source.refresh(with_frames=self._searched)
             self._searched = True
-            chosen = self._spans(make_queries(), slice(int(offset), wanted), where, per_video)
+            chosen = self._spans(make_queries(), slice(int(offset), wanted), where, per_video, distinct)
         if min_score is not None:
             chosen = [
                 [_without_weak(spans, float(min_score)) for spans in hits if spans[0].moment.score >= min_score]
@@ -162,10 +167,13 @@ class Searcher:
             return hits
         return [[hit for hit in own if (hit.confidence or 0) >= min_confidence] for own in hits]
 
-    def _spans(self, queries: Queries, part: slice, where: str | None, per_video: bool) -> list[list[list[Span]]]:
+    def _spans(
+        self, queries: Queries, part: slice, where: str | None, per_video: bool, distinct: float | None
+    ) -> list[list[list[Span]]]:
         """For each query that part of its hits: what becomes one is the spans of a video, or a span alone."""
         wanted = part.stop
-        rows = max(2 * wanted, FEW_SEGMENTS) if self.source.have_parts else wanted
+        without_copies = None if distinct is None else DistinctHits(self.source, distinct)
+        rows = max(2 * wanted, FEW_SEGMENTS) if self.source.have_parts or without_copies else wanted
         count = self.limits.candidates
         found: dict[int, list[list[Span]]] = {}
         pending = list(range(len(queries)))
@@ -181,14 +189,18 @@ class Searcher:
                     again.append(a)  # a few videos took all the places
                     continue
                 finder = SpanFinder(self.source, queries[a : a + 1], where)
-                if per_video:
+                if per_video and without_copies is None:
                     found[a] = finder.spans(segments, part)
                     continue
-                single = [[span] for spans in finder.spans(segments) for span in spans]
-                if there_are_more and len(single) < wanted:
-                    again.append(a)  # neighbours became one span
+                own = finder.spans(segments)
+                if not per_video:
+                    own = sorted(([span] for spans in own for span in spans), key=lambda spans: -spans[0].moment.score)
+                if without_copies is not None:
+                    own = without_copies(own, wanted)
+                if there_are_more and len(own) < wanted:
+                    again.append(a)  # neighbours became one span, or copies took the places
                 else:
-                    found[a] = sorted(single, key=lambda spans: -spans[0].moment.score)[part]
+                    found[a] = own[part]
             pending, rows, count = again, 4 * rows, 4 * count
         return [found[a] for a in range(len(found))]
 

@@ -1,0 +1,1 @@
+"""Videos that an index holds more than once, found without a model."""
