@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from .search.query import EncodedQuery
     from .search.scoring import ScoreOptions
     from .search.searcher import SearchHit
-    from .sharing.clips import cut_clip
+    from .sharing.clips import clip_name, cut_clip
     from .storage.rows import VideoFile
-    from .times import clock
+    from .times import clock, span_clock
     from .watching import check_watching
 
 __all__ = [
@@ -28,8 +28,10 @@ __all__ = [
     "VideoIndex",
     "VideoIndexError",
     "check_watching",
+    "clip_name",
     "clock",
     "cut_clip",
+    "span_clock",
 ]
 
 _MODULES = {
@@ -41,10 +43,12 @@ _MODULES = {
     "VideoIndexError": "errors",
     "VideoIndex": "index",
     "check_watching": "watching",
+    "clip_name": "sharing.clips",
     "clock": "times",
     "cut_clip": "sharing.clips",
     "SearchHit": "search.searcher",
     "SearchLimits": "search.limits",
+    "span_clock": "times",
 }
 
 

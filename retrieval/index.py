@@ -4,6 +4,8 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from dmae.modeling.features import TextFeatures
 from dmae.modeling.precision import difference_note, precision_of
 
@@ -345,6 +347,19 @@ class VideoIndex:
         encoded = self.encode(query)
         words = query_module.words_of(processor, encoded)
         return explanation.explain(self.table, words, encoded, video_id, self._searcher.queries_of(encoded))
+
+    def timeline(self, query, video_id: str) -> tuple[np.ndarray, np.ndarray]:
+        """The score of a query (as for `search`) over the whole of an indexed video.
+
+        Returns:
+            times `(F,)` in seconds, empty where unknown, and the scores `(F,)` of all of its frames, as those of
+            `SearchHit.frame_scores`, in the order of time. A still stretch may have only one frame.
+
+        Raises:
+            VideoIndexError: an empty query, or an id that is not in the index.
+        """
+        encoded = self.encode(query)
+        return explanation.timeline(self.table, self._searcher.queries_of(encoded), video_id)
 
     def rescore(self, query, ids: Sequence[str], options: ScoreOptions | None = None) -> list[SearchHit]:
         """Some of the indexed videos scored by a query (as for `search`), best first.

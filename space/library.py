@@ -66,6 +66,17 @@ class Result:
         return values | {"title": self.title, "video": self.video, "thumbnail": self.frame(self.best_frame)}
 
 
+@dataclass(frozen=True, eq=False)
+class Watched:
+    """A video that a visitor looks at: its hit with every moment of it, why it was found, and the `(F,)` times (s,
+    empty where unknown) and scores of all of its frames."""
+
+    result: Result
+    explanation: Explanation
+    times: np.ndarray
+    scores: np.ndarray
+
+
 @dataclass(frozen=True)
 class Where:
     """What a visitor searches: videos of these durations (shortest and longest in s, None where it does not matter),
@@ -145,6 +156,24 @@ class Library:
         except VideoIndexError:
             raise UserError("video_gone") from None
         return Result(explanation.hit, scope), explanation
+
+    def watch(self, query: Query, scope: str, video_id: str, shelf=None) -> Watched:
+        """One video against the query, from beginning to end.
+
+        Its moments are searched for in it alone: among all videos there is no room for every one of them.
+
+        Raises:
+            UserError: there is no such video (for this visitor).
+        """
+        index, video_id = self._index_of(scope, shelf), str(video_id)
+        _, explanation = self.explain(query, scope, video_id, shelf)
+        hits = index.search(query.encoded, 1, where={"id": video_id})
+        if not hits:  # it went meanwhile
+            raise UserError("video_gone")
+        try:
+            return Watched(Result(hits[0], scope), explanation, *index.timeline(query.encoded, video_id))
+        except VideoIndexError:
+            raise UserError("video_gone") from None
 
     def row(
         self, scope: str, video_id: str, columns: list[str], shelf=None, *, at: float | None = None

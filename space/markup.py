@@ -2,9 +2,9 @@
 
 import html
 
-from dmae.retrieval import clock
+from dmae.retrieval import clock, span_clock
 
-__all__ = ["clock", "message", "moment", "text"]
+__all__ = ["clock", "message", "moment", "span", "text"]
 
 SHORT_SECONDS = 20
 
@@ -21,6 +21,13 @@ def moment(time: float | None, duration: float | None) -> str:
     """A moment of a video (s), with tenths where the video is so short that whole seconds say little."""
     short = time is not None and (duration or 0) < SHORT_SECONDS
     return f"{time:.1f} s" if short else clock(time)
+
+
+def span(start: float, end: float, duration: float | None) -> str:
+    """A span of a video (s), as exact as `moment`."""
+    if (duration or 0) < SHORT_SECONDS:
+        return f"{start:.1f}–{end:.1f} s"
+    return span_clock(start, end).replace("-", "–")
 
 
 def message(title: str, body: str, kind: str = "empty") -> str:

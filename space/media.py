@@ -5,12 +5,14 @@ import os
 import threading
 from collections import OrderedDict
 from pathlib import Path
+from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from dmae.modeling import VIDEO_SUFFIXES, VideoDecodeError
+from dmae.retrieval import clip_name
 
 from .addresses import INDEX, PREFIX, decode_id
 from .decoding import Decoder
@@ -80,12 +82,15 @@ class Media:
         """A span as a file of its own."""
         asked = request.path_params
         start, end = asked["start"] / 1000, asked["end"] / 1000
+        video_id = decode_id(asked["key"]) or ""
         try:
-            data = self.cut(asked["scope"], decode_id(asked["key"]) or "", start, end)
+            data = self.cut(asked["scope"], video_id, start, end)
         except (UserError, VideoDecodeError):
             return _missing()
-        kind = "video/x-matroska" if data.startswith(MATROSKA) else "video/mp4"
-        return Response(data, media_type=kind, headers=HEADERS | {"Cache-Control": "private, max-age=3600"})
+        kind, suffix = ("video/x-matroska", ".mkv") if data.startswith(MATROSKA) else ("video/mp4", ".mp4")
+        name = quote(clip_name(video_id, start, end) + suffix)
+        named = {"Content-Disposition": f"inline; filename*=utf-8''{name}"}
+        return Response(data, media_type=kind, headers=HEADERS | named | {"Cache-Control": "private, max-age=3600"})
 
     def cut(self, scope: str, video_id: str, start: float, end: float) -> bytes:
         """A span of a video as a file of its own.
@@ -93,7 +98,7 @@ class Media:
         Raises:
             UserError: there is no such video or span. VideoDecodeError: it cannot be read.
         """
-        if not (0 <= start < end and end - start <= LONGEST_CLIP):
+        if not (0 <= start < end and round(end - start, 3) <= LONGEST_CLIP):
             raise UserError("no_span", start=start, end=end, most=int(LONGEST_CLIP))
         shelf = None if scope == INDEX else self._shelves.by_secret(scope)
         row = self._library.row(scope, video_id, ["path", "revision"], shelf)

@@ -40,6 +40,15 @@
     if (target) seek(target.dataset.seek);
   });
 
+  // The timeline: by its keys and by dragging, and wherever it is touched, which not every browser takes for a drag.
+  document.addEventListener("input", (event) => {
+    if (event.target.matches?.("#detail .seekbar")) seek(event.target.value);
+  });
+  document.addEventListener("click", (event) => {
+    const bar = event.target.closest?.("#detail .seekbar");
+    if (bar) seek((event.offsetX / bar.clientWidth) * bar.max);
+  });
+
   // The result that plays already, chosen again, plays again from its best moment: no new source would start it.
   document.addEventListener("click", (event) => {
     if (event.target.closest?.("#results .card[aria-pressed=true]")) seek(detail()?.querySelector("video")?.dataset.start);
@@ -63,8 +72,13 @@
     if (note) note.hidden = false;
   });
 
-  // The frame on screen is marked in the strip while the video plays.
+  // The time and the frame on screen are marked while the video plays.
   hear("timeupdate", (video) => {
+    const bar = detail().querySelector(".seekbar");
+    if (bar) {
+      bar.value = video.currentTime;
+      bar.setAttribute("aria-valuetext", new Date(1000 * video.currentTime).toISOString().slice(11, 19));
+    }
     let current = null;
     for (const frame of detail().querySelectorAll(".frame[data-seek]")) {
       frame.classList.remove("current");

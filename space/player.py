@@ -2,20 +2,22 @@
 
 import numpy as np
 
-from dmae.retrieval import Explanation
-
-from .library import Result
+from .library import Result, Watched
 from .markup import moment, text
+from .media import SAME_MOMENT
 from .texts import Texts
+from .timeline import timeline
 
 NOTHING_CHOSEN = '<div class="player empty" aria-hidden="true"></div>'
 
 
-def player(result: Result, explanation: Explanation, say: Texts) -> str:
+def player(watched: Watched, say: Texts) -> str:
     """HTML of one result."""
-    hit = result.hit
+    result, hit = watched.result, watched.result.hit
     start = hit.best_time or 0.0
-    facts = [say("score", value=f"{hit.score:.3f}")]
+    facts = [say.worth(hit)]
+    if hit.confidence is not None:
+        facts.append(say("score", value=f"{hit.score:.3f}"))
     if hit.best_time is not None:
         facts.append(say("best_moment", time=moment(hit.best_time, hit.duration)))
     if hit.duration:
@@ -27,18 +29,19 @@ def player(result: Result, explanation: Explanation, say: Texts) -> str:
         f'aria-label="{text(say("from_best", title=result.title))}"></video>'
         f'<p class="unplayable" hidden>{text(say("unplayable"))}</p></div>'
         f'<div class="caption"><h2>{text(result.title)}</h2><p>{" · ".join(facts)}</p></div>'
-        f"{_heat_map(result, explanation, say)}</section>"
+        f"{timeline(watched, say)}{_heat_map(watched, say)}</section>"
     )
 
 
-def _heat_map(result: Result, explanation: Explanation, say: Texts) -> str:
+def _heat_map(watched: Watched, say: Texts) -> str:
+    explanation = watched.explanation
     rows = [(say("whole_query"), explanation.sentence_similarity, "sentence")]
     rows += [
         (word, similarity, "content" if weight > 1 else "")
         for word, similarity, weight in zip(explanation.words, explanation.similarity, explanation.word_weights)
     ]
     body = "".join(_row(name, values, kind, explanation.frame_times) for name, values, kind in rows)
-    head = f'<th scope="col">{text(say("frame"))}</th>{_strip(result, explanation.frame_times, say)}'
+    head = f'<th scope="col">{text(say("frame"))}</th>{_strip(watched, say)}'
     return (
         f'<div class="heat" tabindex="0" role="region" aria-label="{text(say("why"))}" aria-describedby="heat-help">'
         "<table>"
@@ -47,11 +50,16 @@ def _heat_map(result: Result, explanation: Explanation, say: Texts) -> str:
     )
 
 
-def _strip(result: Result, times: np.ndarray, say: Texts) -> str:
-    cells = []
+def _strip(watched: Watched, say: Texts) -> str:
+    """The frames of the segment that fits best."""
+    result, times = Result(watched.explanation.hit, watched.result.scope), watched.explanation.frame_times
+    best_frame, cells = result.best_frame, []
+    if len(times):  # the best moment may lie in another segment of its span
+        near = np.flatnonzero(np.abs(times - (watched.result.hit.best_time or 0.0)) < SAME_MOMENT)
+        best_frame = int(near[0]) if len(near) else None
     for number, score in enumerate(result.hit.frame_scores):
         time = times[number] if number < len(times) else None
-        best = number == result.best_frame
+        best = number == best_frame
         shown = moment(time, result.hit.duration)
         label = say("play_from", time=shown) if time is not None else say("frame_number", number=number + 1)
         title = f"{label} ({say('score', value=f'{score:.3f}')})"

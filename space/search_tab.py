@@ -171,4 +171,4 @@ class _Handlers:
 
     def _play(self, query: Query, scope: str, video_id: str, say: Texts, request: gr.Request) -> str:
         shelf = self._services.shelves.of(request.session_hash)
-        return player(*self._services.library.explain(query, scope, video_id, shelf), say)
+        return player(self._services.library.watch(query, scope, video_id, shelf), say)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 import torch
 
 from ..errors import VideoIndexError
@@ -66,11 +67,7 @@ def explain(
     queries: Queries,
 ) -> Explanation:
     """See `VideoIndex.explain`; `words` are the query's, as `words_of` finds them, `queries` what scores by it."""
-    columns = list(dict.fromkeys([*hit_columns(table.settings), *FRAME_COLUMNS]))
-    rows = table.scan(columns, make_where({"id": check_ids([video_id])}))
-    if not rows.num_rows:
-        raise VideoIndexError(f"no video {video_id!r} in the index at {table.uri}")
-    frames = frames_of(rows, table.settings.dim, table.settings.dtype)
+    rows, frames = _segments_of(table, video_id)
     scores, per_frame = (scored[0] for scored in queries.score(_one_batch(frames)))
     best = int(scores.argmax())
     real = frames.weights[best] > 0
@@ -90,6 +87,15 @@ def explain(
     )
 
 
+def timeline(table: VideoTable, queries: Queries, video_id: str) -> tuple[np.ndarray, np.ndarray]:
+    """See `VideoIndex.timeline`."""
+    rows, frames = _segments_of(table, video_id)
+    _, per_frame = queries.score(_one_batch(frames))
+    scores = per_frame[0][frames.weights > 0].numpy()
+    times = rows["frame_times"].combine_chunks().flatten().to_numpy().astype(np.float64)
+    return times if len(times) == len(scores) else np.empty(0), scores
+
+
 def rescore(table: VideoTable, queries: Queries, ids: Sequence[str]) -> list[SearchHit]:
     """See `VideoIndex.rescore`."""
     ids = check_ids(ids, distinct=False)
@@ -104,6 +110,17 @@ def rescore(table: VideoTable, queries: Queries, ids: Sequence[str]) -> list[Sea
     hits = [hit_of(row, float(scores[n]), per_frame[n, real[n]].numpy()) for n, row in enumerate(fields)]
     best = {hit.id: hit for hit in sorted(hits, key=lambda hit: hit.score)}  # the best segment of each video
     return sorted(best.values(), key=lambda hit: -hit.score)
+
+
+def _segments_of(table: VideoTable, video_id: str) -> tuple[pa.Table, CandidateFrames]:
+    """The rows of a video's segments, in the order of time, with their frames."""
+    columns = list(dict.fromkeys([*hit_columns(table.settings), *FRAME_COLUMNS]))
+    rows = table.scan(columns, make_where({"id": check_ids([video_id])}))
+    if not rows.num_rows:
+        raise VideoIndexError(f"no video {video_id!r} in the index at {table.uri}")
+    if table.settings.format > 1:
+        rows = rows.sort_by("segment_number")
+    return rows, frames_of(rows, table.settings.dim, table.settings.dtype)
 
 
 def _one_batch(frames: CandidateFrames) -> CandidateFrames:

@@ -54,9 +54,18 @@ def _cut_hit(rank: int, hit: "SearchHit", folder: Path, padding: float) -> Path:
     if hit.path is None or hit.start is None or hit.end is None:
         missing = "no file" if hit.path is None else "no times"
         raise VideoIndexError(f"the video {hit.id!r} has {missing} in the index: its span cannot be cut")
-    name = re.sub(r"[^\w.-]+", "_", Path(hit.id).stem)[:80]
-    span = "-".join(f"{int(seconds) // 60:02d}m{int(seconds) % 60:02d}s" for seconds in (hit.start, hit.end))
-    return cut_clip(hit.path, hit.start - padding, hit.end + padding, folder / f"{rank:02d}-{name}-{span}")
+    name = f"{rank:02d}-{clip_name(hit.id, hit.start, hit.end)}"
+    return cut_clip(hit.path, hit.start - padding, hit.end + padding, folder / name)
+
+
+def clip_name(video_id: str, start: float, end: float) -> str:
+    """A name for the file of a span (s), without its suffix.
+
+    >>> clip_name("films/a day.mp4", 723.4, 741.0)
+    'a_day-12m03s-12m21s'
+    """
+    name = re.sub(r"[^\w.-]+", "_", Path(video_id).stem)[:80]
+    return "-".join([name, *(f"{int(seconds) // 60:02d}m{int(seconds) % 60:02d}s" for seconds in (start, end))])
 
 
 def cut_clip(source, start: float, end: float, destination: Path) -> Path:

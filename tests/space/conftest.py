@@ -1,5 +1,6 @@
 """One Space and one browser for all tests of this folder; a page of its own for each test."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -106,11 +107,11 @@ class Visitor:
 
 
 @pytest.fixture
-def visit(browser, space):
-    """Makes visitors; each must have seen no error, warning or request to elsewhere when the test ends."""
+def visit_space(browser):
+    """Makes visitors of a Space; each must have seen no error, warning or request to elsewhere when the test ends."""
     visitors = []
 
-    def visitor(**context) -> Visitor:
+    def visitor(space: Space, **context) -> Visitor:
         visitors.append(Visitor(browser, space, **context))
         return visitors[-1]
 
@@ -118,3 +119,9 @@ def visit(browser, space):
     for visitor in visitors:
         visitor.context.close()
     assert [complaint for visitor in visitors for complaint in visitor.complaints] == []
+
+
+@pytest.fixture
+def visit(visit_space, space):
+    """Makes visitors of the Space that all tests share."""
+    return partial(visit_space, space)

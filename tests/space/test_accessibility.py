@@ -1,27 +1,10 @@
 """The page with keys alone, and by the rules that axe checks for those who use screen readers."""
 
 import pytest
+from page_checks import findings, step_to
 from space_server import QUERY
 
 pytestmark = pytest.mark.browser
-SERIOUS = ("serious", "critical")
-MOST_STEPS = 60  # of the Tab key to whatever is on the page
-
-
-def findings(page) -> list[str]:
-    from axe_playwright_python.sync_playwright import Axe
-
-    found = Axe().run(page).response["violations"]
-    return [f"{v['id']}: {v['help']} {v['nodes'][0]['html'][:200]}" for v in found if v["impact"] in SERIOUS]
-
-
-def step_to(page, selector: str) -> None:
-    """Presses Tab until the element has the focus, as somebody without a mouse does."""
-    for _ in range(MOST_STEPS):
-        page.keyboard.press("Tab")
-        if page.evaluate("(selector) => document.activeElement.matches(selector)", selector):
-            return
-    raise AssertionError(f"{selector} cannot be reached with the keyboard")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
