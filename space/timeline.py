@@ -19,7 +19,7 @@ def timeline(watched: Watched, say: Texts) -> str:
     if not len(watched.times) or hit.start is None or hit.end is None:
         return ""
     length = max(hit.duration or 0.0, float(watched.times[-1]), hit.end)
-    moments = [(moment.start, moment.end) for moment in hit.moments[:MOST_MOMENTS]]
+    moments = [(m.start, m.end) for m in hit.moments[:MOST_MOMENTS] if m.start is not None and m.end is not None]
     marks = [_mark(start, end, length, "moment") for start, end in moments]
     marks.append(_mark(hit.start, hit.end, length, "span"))
     now, step = hit.best_time or 0.0, 0.1 if length < SHORT_SECONDS else 1
@@ -54,7 +54,7 @@ def _button(start: float, end: float, length: float, say: Texts, kind: str = "")
 def _download(watched: Watched, length: float, say: Texts) -> str:
     """The link to the hit's span as a file: of a long one, the part that may be cut, with the best moment in it."""
     result, hit = watched.result, watched.result.hit
-    if hit.path is None:
+    if hit.path is None or hit.start is None or hit.end is None:
         return ""
     start, end = hit.start, min(hit.end, length)
     if end - start > LONGEST_CLIP:
