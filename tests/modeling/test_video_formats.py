@@ -1,5 +1,7 @@
 """`read_frames` returns the frames that a player shows, whatever the codec, the container and their order."""
 
+import os
+
 import pytest
 from video_files import FRAMES, middles, read_numbers, write_video
 
@@ -90,3 +92,10 @@ def test_window(video, start, end, expected):
 def test_bytes_are_the_file(video):
     from_path, from_bytes = read_frames(video, 7), read_frames(video.read_bytes(), 7)
     assert (from_path.frames == from_bytes.frames).all()
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="the system has no such call")
+def test_writing_a_file_leaves_the_priority_as_it_was(tmp_path):
+    """One encoder makes the process a real-time one where it may, and tests then hang."""
+    write_video(tmp_path / "a.mp4", 2, codec="libsvtav1")
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER

@@ -3,6 +3,9 @@
 `write_video(path, codec="libx265", ...)` encodes, `read_numbers(frames)` tells which frames came back.
 """
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -79,7 +82,7 @@ def write_video(
     """
     width, height = size
     pictures = [numbered(number, width, height) for number in range(frames)] if isinstance(frames, int) else frames
-    with av.open(str(path), "w", options=muxing or {}) as container:
+    with _own_priority(), av.open(str(path), "w", options=muxing or {}) as container:
         others = [_add_stream(container, "libx264", RATE, "yuv420p", other, {}) for other in extra_streams]
         stream = _add_stream(container, codec, rate, pix_fmt, size, QUALITY.get(codec, {}) | (options or {}))
         if tick is not None:
@@ -105,6 +108,18 @@ def write_video(
         if audio is not None:
             _write_silence(container, audio)
     return path
+
+
+@contextmanager
+def _own_priority() -> Iterator[None]:
+    """Gives this thread its scheduling back: run as root, the encoder SVT-AV1 makes it a real-time one, which then
+    starves all else, and hands that on to every thread and process that it starts.
+    """
+    try:
+        yield
+    finally:
+        if hasattr(os, "sched_setscheduler") and os.sched_getscheduler(0) != os.SCHED_OTHER:
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 def without_first(source: Path, count: int) -> Path:
