@@ -1,5 +1,10 @@
 """The project's errors: what the caller can put right is a [`DmaeError`] of one line, the rest are faults of ours."""
 
+import re
+
+# What moves a terminal's cursor, or turns the direction of writing, so that a name looks like another.
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+
 
 class DmaeError(Exception):
     """Something the caller can put right: one line that names the input and the remedy."""
@@ -41,4 +46,14 @@ def is_passing(error: BaseException) -> bool:
 
 def one_line(error: BaseException, limit: int | None = None) -> str:
     """What an error says, on one line of at most `limit` characters; its type where it says nothing."""
-    return " ".join(str(error).split())[:limit] or type(error).__name__
+    return printable(" ".join(str(error).split())[:limit]) or type(error).__name__
+
+
+def printable(text: str) -> str:
+    """A text for a terminal: names come from strangers' files, and a control character among their letters is shown by
+    its escape, as JSON writes it.
+
+    >>> printable("holiday\\x1b[2J.mp4")
+    'holiday\\\\u001b[2J.mp4'
+    """
+    return _CONTROLS.sub(lambda match: f"\\u{ord(match.group()):04x}", text)

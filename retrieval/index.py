@@ -17,7 +17,7 @@ from .indexing.report import AddReport
 from .inputs import check_ids
 from .search import explanation
 from .search import query as query_module
-from .search.combination import CombinedQuery, as_parts, combine
+from .search.combination import CombinedQuery, as_examples, as_parts, combine
 from .search.confidence import TextBank
 from .search.likeness import NEAR_IDENTICAL
 from .search.limits import SearchLimits
@@ -296,7 +296,7 @@ class VideoIndex:
             VideoIndexError: a part that is empty, cannot be read, or is left out again by `without`.
         """
         parts = [as_parts(part, name) for name, part in (("alternatives", alternatives), ("also", also))]
-        parts += [as_parts(like, "like"), as_parts(without, "without")]
+        parts += [as_examples(like), as_parts(without, "without")]
         flat = [query, *(part for group in parts for part in group)]
         encoded = iter(query_module.encode_queries(*self._encoders(), flat))
         first = next(encoded)

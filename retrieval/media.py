@@ -7,6 +7,8 @@ from pathlib import Path
 
 from dmae.modeling.media_files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_no_video
 
+from .errors import VideoIndexError
+
 
 def names_media(text: str) -> bool:
     """Whether a string is the path of an image or video rather than a text to search for: it is a file that is there,
@@ -15,6 +17,18 @@ def names_media(text: str) -> bool:
     if os.path.isfile(os.path.expanduser(text)):
         return True
     return len(text.split()) == 1 and Path(text).suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES
+
+
+def check_example(text: str) -> None:
+    """Raises where a string does not name an image or a video (that it is there is for its reading to tell)."""
+    if names_media(text):
+        return
+    if os.path.isdir(os.path.expanduser(text)):
+        raise VideoIndexError(f"like takes an image or a video, and {text!r} is a folder: name one file in it")
+    raise VideoIndexError(
+        f"like takes the path of an image or a video, and {text!r} is none: a text belongs to also "
+        "(on the command line --and)"
+    )
 
 
 # What systems keep for themselves at the top of a disk.

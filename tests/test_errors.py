@@ -17,7 +17,11 @@ def test_every_error_of_the_project_is_a_dmae_error(name):
 
 @pytest.mark.parametrize(
     ("raised", "said"),
-    [(errors.VideoIndexError("no such index"), "no such index"), (OSError("disk\nfull"), "disk full")],
+    [
+        (errors.VideoIndexError("no such index"), "no such index"),
+        (OSError("disk\nfull"), "disk full"),
+        (errors.VideoIndexError("no a\x1b[2J\u202e.mp4"), "no a\\u001b[2J\\u202e.mp4"),
+    ],
 )
 def test_what_a_user_can_put_right_is_one_line(raised, said, monkeypatch, capsys):
     monkeypatch.setattr(stats, "run", _raising(raised))

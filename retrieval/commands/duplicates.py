@@ -3,6 +3,8 @@
 import argparse
 import json
 
+from dmae.modeling.errors import printable
+
 from ..times import span_clock
 from .arguments import add_index, storage_options
 
@@ -22,15 +24,15 @@ def run(args: argparse.Namespace) -> int:
     table = VideoTable.open(args.index, read_only=True, storage_options=storage_options(args))
     groups = find_duplicates(table, args.above)
     if args.json:
-        print(json.dumps([[copy.to_dict() for copy in group] for group in groups], ensure_ascii=False))
+        print(printable(json.dumps([[copy.to_dict() for copy in group] for group in groups], ensure_ascii=False)))
         return 0
     for group in groups:
         first, *copies = group
-        print(first.path or first.id)
+        print(printable(first.path or first.id))
         for copy in copies:
             part = span_clock(copy.start, copy.end)
             whole = not part or (copy.start, copy.end) == (first.start, first.end)
-            print(f"    {copy.path or copy.id}" + ("" if whole else f"  ({part} of it)"))
+            print(f"    {printable(copy.path or copy.id)}" + ("" if whole else f"  ({part} of it)"))
     copies = sum(len(group) - 1 for group in groups)
     print(f"{table.uri}: {copies} copies of {len(groups)} videos" if groups else f"{table.uri}: no duplicates")
     return 0

@@ -9,6 +9,8 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+from dmae.modeling.errors import printable
+
 
 def add_watching(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--watch", action="store_true", help="stay, and follow what comes, changes and goes there")
@@ -36,7 +38,7 @@ def follow(args: argparse.Namespace, index, options: dict) -> int:
 
     def tell(done: Followed) -> None:
         line = json.dumps(asdict(done), ensure_ascii=False) if args.json else f"{time.strftime('%H:%M:%S')} {done}"
-        print(line, flush=True)
+        print(printable(line), flush=True)
 
     folders = folders_of(args)
     signal.signal(signal.SIGTERM, signal.default_int_handler)

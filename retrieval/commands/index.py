@@ -6,6 +6,8 @@ import sys
 import time
 from dataclasses import asdict
 
+from dmae.modeling.errors import printable
+
 from ..errors import VideoIndexError
 from .arguments import add_index, add_model, as_rate, key_values, load_model, storage_options
 from .following import add_watching, folders_of, follow
@@ -95,7 +97,8 @@ def run(args: argparse.Namespace) -> int:
         return follow(args, index, options | where)
     report = index.add(args.videos if len(args.videos) > 1 else args.videos[0], **options, **where)
     if args.json:
-        print(json.dumps({"index": index.uri, "videos": len(index), **asdict(report)}, ensure_ascii=False))
+        done = {"index": index.uri, "videos": len(index), **asdict(report)}
+        print(printable(json.dumps(done, ensure_ascii=False)))
     else:
         print_report(index, report)
     return 1 if args.strict and report.failed else 0
@@ -129,7 +132,7 @@ def print_report(index, report) -> None:
     if len(report.vanished) > report.removed:
         print(f"{len(report.vanished)} videos have vanished from disk; --prune removes them from the index")
     for path, reason in report.failed:
-        print(f"failed: {path}: {reason}", file=sys.stderr)
+        print(printable(f"failed: {path}: {reason}"), file=sys.stderr)
     if report.not_retried:
         print(f"{report.not_retried} of them failed before and were not tried again (--retry-failed)", file=sys.stderr)
     if report.unseen:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from dmae.modeling.errors import DmaeError, InputError, one_line
+from dmae.modeling.errors import DmaeError, InputError, one_line, printable
 
 from ..cache import cache_folder
 from ..index import VideoIndex
@@ -87,7 +87,8 @@ class Conversation:
         from ..sharing.clips import cut_hits
 
         hit = self._shown[self._number(name, word)]
-        print(*cut_hits([hit], Path(folder.strip() or ".").expanduser(), padding=self._padding))
+        (clip,) = cut_hits([hit], Path(folder.strip() or ".").expanduser(), padding=self._padding)
+        print(printable(str(clip)))
 
     def _number(self, name: str, word: str) -> int:
         """The place in what is shown of the result that a person calls by its number."""
@@ -147,7 +148,7 @@ def print_explanation(query: str, explanation: Explanation) -> None:
     from rich.text import Text
 
     hit = explanation.hit
-    table = Table(title=Text(f"{query}: {hit.path or hit.id}, score {explanation.score:.3f}"))
+    table = Table(title=Text(printable(f"{query}: {hit.path or hit.id}, score {explanation.score:.3f}")))
     table.add_column("")
     for number in range(len(explanation.sentence_similarity)):
         times = explanation.frame_times
@@ -156,5 +157,5 @@ def print_explanation(query: str, explanation: Explanation) -> None:
     for word, similarity in rows:
         best = similarity.argmax()
         cells = [Text(f"{value:.2f}", "bold reverse" if n == best else "") for n, value in enumerate(similarity)]
-        table.add_row(Text(word), *cells)
+        table.add_row(Text(printable(word)), *cells)
     Console().print(table)

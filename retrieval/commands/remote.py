@@ -16,7 +16,7 @@ from urllib.error import HTTPError
 from urllib.parse import urlencode, urljoin, urlsplit
 from urllib.request import Request, urlopen
 
-from dmae.modeling.errors import DmaeError, InputError, one_line
+from dmae.modeling.errors import DmaeError, InputError, one_line, printable
 
 from ..inputs import as_unicode
 from ..media import names_media
@@ -62,9 +62,9 @@ def search_server(args: argparse.Namespace) -> int:
     with _server_errors(page):
         answer = _ask(page, query, args.k, given)
     for name in answer.partial:
-        print(f"a part of the index did not answer: {name}", file=sys.stderr)
+        print(f"a part of the index did not answer: {printable(name)}", file=sys.stderr)
     if args.json:
-        print(json.dumps(answer.hits, ensure_ascii=False))
+        print(printable(json.dumps(answer.hits, ensure_ascii=False)))
     else:
         search.print_hits(query, [SimpleNamespace(**hit) for hit in answer.hits], args.offset, {})
     return 1 if answer.partial else 0

@@ -6,9 +6,10 @@ import json
 import sys
 from pathlib import Path
 
-from dmae.modeling.errors import InputError
+from dmae.modeling.errors import InputError, printable
 
 from ..inputs import as_unicode
+from ..media import check_example
 from ..times import clock, span_clock
 from .arguments import add_index, add_model, load_model, storage_options
 
@@ -94,11 +95,11 @@ def run(args: argparse.Namespace) -> int:
         found = [hit.to_dict() | ({"thumbnail": files.get(hit.id)} if args.thumbnails else {}) for hit in hits]
         for entry, clip in zip(found, clips or []):
             entry["clip"] = str(clip)
-        print(json.dumps(found, ensure_ascii=False))
+        print(printable(json.dumps(found, ensure_ascii=False)))
     else:
         print_hits(args.query, hits, args.offset, files, only_sure=args.min_confidence is not None)
         for clip in clips or []:
-            print(clip)
+            print(printable(str(clip)))
     return 0
 
 
@@ -107,6 +108,7 @@ def _check_wanted(args: argparse.Namespace) -> None:
     missing = [f"--{name}" for name in ("model", "index") if getattr(args, name) is None]
     if missing:
         raise InputError(f"{' and '.join(missing)} missing: name the model and its index, or a --server to ask")
+    _check_parts(args)
     if args.query is not None:
         return
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
@@ -114,6 +116,14 @@ def _check_wanted(args: argparse.Namespace) -> None:
     for name in ("json", "html", "thumbnails", "cut", "timeline"):
         if getattr(args, name):
             raise InputError(f"--{name} belongs to one query: give QUERY too, or leave it out")
+
+
+def _check_parts(args: argparse.Namespace) -> None:
+    for option, argument in PARTS.items():
+        if any(not part.strip() for part in getattr(args, argument) or ()):
+            raise InputError(f"--{option} is empty: leave it out, or write what it is")
+    for part in args.like or ():
+        check_example(part)
 
 
 def search_options(args: argparse.Namespace) -> tuple[dict, dict]:
@@ -149,7 +159,7 @@ def print_hits(query: str, hits, offset: int, thumbnails: dict[str, str], *, onl
     if not hits:
         print(f"nothing here matches {query!r} well" if only_sure else f"nothing found for {query!r}")
         return
-    table = Table(title=Text(query))
+    table = Table(title=Text(printable(query)))
     for name in ("", "score", "sure", "span", "best moment", "length"):
         table.add_column(name, justify="right")
     for name in ("video", *(("thumbnail",) if thumbnails else ())):
@@ -162,7 +172,7 @@ def print_hits(query: str, hits, offset: int, thumbnails: dict[str, str], *, onl
             f"{hit.score:.3f}",
             sure,
             *times,
-            Text(hit.path or hit.id),
+            Text(printable(hit.path or hit.id)),
             *([Text(thumbnails.get(hit.id, ""))] if thumbnails else []),
         )
     Console().print(table)

@@ -3,6 +3,8 @@
 import argparse
 import json
 
+from dmae.modeling.errors import printable
+
 from .arguments import add_index, storage_options
 
 
@@ -19,10 +21,10 @@ def run(args: argparse.Namespace) -> int:
     table = VideoTable.open(args.index, read_only=True, storage_options=storage_options(args))
     stats = statistics(table, SearchLimits())
     if args.json:
-        print(json.dumps(stats, ensure_ascii=False))
+        print(printable(json.dumps(stats, ensure_ascii=False)))
         return 0
     for name, value in stats.items():
-        print(f"{name:16} {_plain(value)}")
+        print(printable(f"{name:16} {_plain(value)}"))
     return 0
 
 

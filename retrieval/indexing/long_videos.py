@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from dmae.modeling.encoding import inference
-from dmae.modeling.errors import VideoDecodeError
+from dmae.modeling.errors import VideoDecodeError, printable
 from dmae.modeling.features import VideoFeatures
 
 from ..storage.journal import Journal, drop_journals
@@ -52,7 +52,8 @@ def encode_long_video(table: VideoTable, model, processor, file: CorpusFile, opt
     chunks = film_frames(
         file.video, settings.frames_per_second, start=journal.covered, size=size, workers=options.workers
     )
-    bar = tqdm(unit="s", disable=not options.progress, desc=file.id, leave=False, bar_format=BAR)
+    name = printable(file.id)
+    bar = tqdm(unit="s", disable=not options.progress, desc=name, leave=False, bar_format=BAR)
     try:
         for chunk in chunks:
             if chunk.error is not None:

@@ -16,6 +16,7 @@ import torch
 from dmae.modeling.features import TextFeatures
 
 from ..errors import VideoIndexError
+from ..media import check_example
 from .query import EncodedQuery
 from .scoring import CandidateFrames, ScoreOptions, score_each
 from .stage_one import query_vectors
@@ -76,6 +77,20 @@ def as_parts(given, name: str) -> list:
     parts = list(given) if isinstance(given, (list, tuple)) else [given]
     if any(isinstance(part, str) and not part.strip() for part in parts):
         raise VideoIndexError(f"{name} is empty: leave it out, or write what it is")
+    return parts
+
+
+def as_examples(given) -> list:
+    """As `as_parts`, for `like`: images and videos.
+
+    Raises:
+        VideoIndexError: one is a text.
+    """
+    parts = as_parts(given, "like")
+    for part in parts:
+        text = part.text if isinstance(part, EncodedQuery) else part
+        if isinstance(text, str):
+            check_example(text)
     return parts
 
 

@@ -8,6 +8,8 @@ import sys
 from dataclasses import asdict
 from datetime import timedelta
 
+from dmae.modeling.errors import printable
+
 from ..batches.cache_settings import CacheSettings
 
 
@@ -60,10 +62,10 @@ def run(args: argparse.Namespace) -> int:
     if not processes.main:
         return 1 if args.strict and report.failed else 0
     if args.json:
-        print(json.dumps(asdict(report), ensure_ascii=False))
+        print(printable(json.dumps(asdict(report), ensure_ascii=False)))
     else:
         print(f"{args.destination}: {report.added} videos added, {report.present} were there", end="")
         print(f", {len(report.failed)} cannot be read" if report.failed else "")
         for reason in report.failed.values():
-            print(reason, file=sys.stderr)
+            print(printable(reason), file=sys.stderr)
     return 1 if args.strict and report.failed else 0

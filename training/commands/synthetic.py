@@ -8,6 +8,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--train", type=int, default=3000, metavar="N", help="training videos (default: %(default)s)")
     parser.add_argument("--test", type=int, default=500, metavar="N", help="test videos (default: %(default)s)")
     parser.add_argument(
+        "--phrases", type=int, default=0, metavar="N", help='short texts such as "a red star" per training video'
+    )
+    parser.add_argument(
         "--seed", type=int, default=0, help="the same seed gives the same bytes (default: %(default)s)"
     )
     parser.add_argument("--size", type=int, default=64, help="side of the pictures in pixels (default: %(default)s)")
@@ -31,6 +34,7 @@ def run(args: argparse.Namespace) -> int:
         num_test=args.test,
         seed=args.seed,
         size=args.size,
+        phrases_per_train_video=args.phrases,
         workers=args.workers,
     )
     print(f"{root}: {args.train} training and {args.test} test videos")

@@ -1,4 +1,4 @@
-"""What is said about a synthetic scene: natural captions in several phrasings, and hard negatives of them."""
+"""What is said about a synthetic scene: natural captions in several phrasings, hard negatives, and short phrases."""
 
 import random
 from dataclasses import dataclass, replace
@@ -41,6 +41,17 @@ PHRASINGS = {
         "{a} {a_does}, followed by {b} {b_doing}",
     ),
 }
+# As people type into a search box: what one of the objects looks like, and sometimes what it does.
+PHRASES = (
+    "a {shape}",
+    "something {colour}",
+    "a {colour} {shape}",
+    "a {size} {shape}",
+    "a {size} {colour} {shape}",
+    "a {shape} {does}",
+    "a {colour} {shape} {doing}",
+    "something {colour} {does}",
+)
 
 
 @dataclass(frozen=True)
@@ -82,6 +93,19 @@ def wordings(scene: Scene, count: int, rng: random.Random) -> list[Wording]:
         )
         for number in range(count)
     ]
+
+
+def phrases(scene: Scene, count: int, rng: random.Random) -> list[str]:
+    """At most `count` short texts that are right for a scene, of different kinds as long as there are any left."""
+    kinds = rng.sample(PHRASES, len(PHRASES))
+    return list(dict.fromkeys(_phrase(kinds[number % len(kinds)], scene, rng) for number in range(count)))
+
+
+def _phrase(kind: str, scene: Scene, rng: random.Random) -> str:
+    thing = rng.choice(scene.things)
+    does, doing = rng.choice(MOTION_WORDS[thing.motion])
+    size = rng.choice(SIZE_WORDS[thing.size])
+    return kind.format(size=size, colour=thing.colour, shape=thing.shape, does=does, doing=doing)
 
 
 def describe(scene: Scene, count: int, rng: random.Random) -> dict:

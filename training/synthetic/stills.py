@@ -2,8 +2,8 @@
 
 Stills with captions of looks alone do not teach place, and then no loss over videos learns motion: the towers would
 have to learn place first, through the frame transformer. So captions name places, the same captions with places
-mirrored are negatives, and a linear head, thrown away afterwards, reads from the embedding of each still the place of
-the one object of each colour.
+mirrored are negatives, and a linear head, thrown away afterwards, reads from the embedding of each still the place and
+the shape of the one object of each colour. Some captions are short ("a star to the left"), as queries are.
 """
 
 import random
@@ -25,7 +25,10 @@ from .scenes import COLOURS, SHAPES, Scene, sample_scenes
 PER_SCENE = 3
 LOW, HIGH = 0.4, 0.6  # between them, in units of the side, a place goes without saying
 NAMED_SHARE = 0.6  # how often a caption says where an object is
+SHORT_SHARE = 0.3  # how often a caption tells of one object alone, and of it a part
+SHORT_LOOKS = ("a {shape}", "something {colour}", "a {colour} {shape}", "a {size} {colour} {shape}")
 PLACE_WEIGHT = 20.0  # squared errors of places are about a twentieth of the contrastive loss
+SHAPE_WEIGHT = 1.0
 COLOUR_NUMBERS = {colour: number for number, colour in enumerate(COLOURS)}
 
 
@@ -33,7 +36,8 @@ class Stills:
     """Single frames of the scenes of a split, as drawn.
 
     pixels: uint8 (stills, 3, side, side). places: (stills, colours, 2), the centre of the object of each colour, 0 in
-    the middle of the picture, side = 1. known: bool (stills, colours), whether just one object has the colour.
+    the middle of the picture, side = 1. shapes: (stills, colours), of the same object, by its place in `SHAPES`.
+    known: bool (stills, colours), whether just one object has the colour.
     """
 
     def __init__(self, split: str, count: int, side: int, *, seed: int = 0, per_scene: int = PER_SCENE):
@@ -49,10 +53,12 @@ class Stills:
                 pixels.append(frames[number].copy())  # a view would keep them all
         self.pixels = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)
         self.places = torch.zeros(len(pixels), len(COLOURS), 2)
+        self.shapes = torch.zeros(len(pixels), len(COLOURS), dtype=torch.long)
         objects = torch.zeros(len(pixels), len(COLOURS))
         for still, (scene, centres) in enumerate(zip(self.scenes, self.centres)):
             for thing, centre in zip(scene.things, centres):
                 self.places[still, COLOUR_NUMBERS[thing.colour]] = torch.tensor(centre) - 0.5
+                self.shapes[still, COLOUR_NUMBERS[thing.colour]] = SHAPES.index(thing.shape)
                 objects[still, COLOUR_NUMBERS[thing.colour]] += 1
         self.known = objects == 1
 
@@ -62,10 +68,14 @@ class Stills:
     def describe(self, still: int, rng: random.Random) -> tuple[str, str]:
         """A caption of a still, and the same with left and right or up and down exchanged."""
         parts = []
+        short = rng.random() < SHORT_SHARE
         for thing, centre in zip(self.scenes[still].things, self.centres[still]):
-            look = f"a {rng.choice(SIZE_WORDS[thing.size])} {thing.colour} {thing.shape}"
+            form = rng.choice(SHORT_LOOKS) if short else SHORT_LOOKS[-1]
+            look = form.format(size=rng.choice(SIZE_WORDS[thing.size]), colour=thing.colour, shape=thing.shape)
             parts.append((look, centre if rng.random() < NAMED_SHARE else None))
         rng.shuffle(parts)
+        if short:
+            del parts[1:]
         axis = rng.randrange(2)
         right = " and ".join(look + where(centre) for look, centre in parts)
         return right, " and ".join(look + where(_mirrored(centre, axis)) for look, centre in parts)
@@ -74,7 +84,7 @@ class Stills:
 def vocabulary() -> list[str]:
     """Texts with every word of the captions, which a tokenizer must not have to spell."""
     sizes = [word for words in SIZE_WORDS.values() for word in words]
-    return [" ".join((*sizes, *COLOURS, *SHAPES)), "a up down to the left and to the right"]
+    return [" ".join((*sizes, *COLOURS, *SHAPES)), "a something up down to the left and to the right"]
 
 
 def where(centre: tuple[float, float] | None) -> str:
@@ -108,7 +118,7 @@ def train_towers(
     rng = random.Random(seed)
     stills = Stills("train", scenes, processor.video_processor.crop_size["height"], seed=seed)
     normalize = Normalizer(processor.video_processor)
-    head = nn.Linear(model.config.projection_dim, 2 * len(COLOURS))
+    head = nn.Linear(model.config.projection_dim, len(COLOURS) * (2 + len(SHAPES)))
     log_scale = nn.Parameter(torch.tensor(20.0).log())
     towers = (model.text_model, model.vision_model, model.text_projection, model.visual_projection)
     parameters = [*(p for tower in towers for p in tower.parameters()), *head.parameters(), log_scale]
@@ -122,12 +132,14 @@ def train_towers(
         text = model.get_text_features(**processor(text=[*captions, *wrong], return_tensors="pt"))
         frames = embed_stills(model, normalize(stills.pixels[chosen, None]))
         similarity = dmae_similarity(*text, frames, torch.ones(frames.shape[:2]))
-        error = F.mse_loss(head(frames[:, 0]).unflatten(1, (-1, 2)), stills.places[chosen], reduction="none")
         known = stills.known[chosen]
+        read = head(frames[:, 0]).unflatten(1, (len(COLOURS), -1))[known]
+        misplaced = F.mse_loss(read[:, :2], stills.places[chosen][known])
+        misread = F.cross_entropy(read[:, 2:], stills.shapes[chosen][known])
         loss = info_nce_loss(
             similarity[:batch_size], log_scale.exp().clamp(max=100), wrong_texts=similarity[batch_size:]
         )
-        loss = loss + PLACE_WEIGHT * error[known].mean()
+        loss = loss + PLACE_WEIGHT * misplaced + SHAPE_WEIGHT * misread
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)

@@ -17,7 +17,7 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from ..corpora import CorpusError
-from .captions import describe
+from .captions import describe, phrases
 from .rendering import render, write_video
 from .scenes import Scene, sample_scenes
 
@@ -36,6 +36,7 @@ def write_corpus(
     size: int = 64,
     captions_per_train_video: int = 5,
     captions_per_test_video: int = 1,
+    phrases_per_train_video: int = 0,
     workers: int | None = None,
     progress: bool = True,
 ) -> Path:
@@ -47,6 +48,8 @@ def write_corpus(
         num_train, num_test: videos; no pair of objects (by colour and shape) is in both splits, and no two test
             videos fit the same caption.
         size: side of the square pictures in pixels, even, at least 32.
+        phrases_per_train_video: short texts such as "a red circle" among the captions of a training video; all else
+            is the same with and without them.
         workers: processes that draw and encode; all cores by default.
 
     Returns:
@@ -64,6 +67,8 @@ def write_corpus(
         "captions_per_train_video": captions_per_train_video,
         "captions_per_test_video": captions_per_test_video,
     }
+    if phrases_per_train_video:
+        spec["phrases_per_train_video"] = phrases_per_train_video
     _check(spec)
     rows = {split: list(_rows(split, spec)) for split in SPLITS}
     root = Path(destination).expanduser()
@@ -116,8 +121,10 @@ def _read_json(path: Path):
 def _rows(split: str, spec: dict) -> Iterator[tuple[Scene, dict]]:
     scenes = random.Random(f"{spec['seed']} {split} scenes")
     words = random.Random(f"{spec['seed']} {split} words")
+    short = random.Random(f"{spec['seed']} {split} phrases")
     for number, scene in enumerate(sample_scenes(split, spec[f"num_{split}"], scenes), 1):
         text = describe(scene, spec[f"captions_per_{split}_video"], words)
+        text["captions"] += phrases(scene, spec.get(f"phrases_per_{split}_video", 0), short)
         yield scene, {"video": f"{number:06d}.mp4", **text}
 
 

@@ -99,6 +99,8 @@ def test_stats_export_and_delete(place, capsys, tmp_path):
         ("search", "x", "--model", "FOLDER", "--index", "INDEX"),
         ("search", "x", "--model", "MODEL", "--index", "INDEX", "--without", "x"),
         ("search", "x", "--model", "MODEL", "--index", "INDEX", "--like", "nothing.jpg"),
+        ("search", "x", "--model", "MODEL", "--index", "INDEX", "--like", "VIDEOS"),
+        ("search", "x", "--model", "MODEL", "--index", "INDEX", "--like", "a text"),
         ("search", "--model", "MODEL", "--index", "INDEX"),
         ("search", "x", "--index", "INDEX"),
         ("index", "/nowhere", "--model", "MODEL", "--index", "INDEX"),
@@ -118,6 +120,12 @@ def test_a_users_error_is_one_line_and_exit_status_2(place, capsys, argv):
     assert status == 2 and not out
     assert len(lines) == 1 and lines[0].startswith(f"dmae {argv[0]}: error: ")
     assert len(VideoIndex.open(place.index)) == 2 and not os.path.exists(names["NEW"])
+
+
+@pytest.mark.parametrize("option", ["or", "and", "like", "without"])
+def test_an_empty_part_is_called_by_its_option(place, capsys, option):
+    argv = ("search", "x", "--model", place.model, "--index", place.index, f"--{option}", " ")
+    assert run(capsys, *argv)[2].startswith(f"dmae search: error: --{option} is empty")
 
 
 def test_every_command_has_help_with_an_example(capsys):

@@ -114,6 +114,15 @@ def test_the_parts_are_explained_and_bad_ones_refused(tmp_path):
     assert explained.similarity.shape == (7, len(hit.frame_scores)) and explained.score == pytest.approx(hit.score)
     assert index.rescore(query, [hit.id])[0].score == pytest.approx(hit.score, abs=1e-6)
     assert ids(index.search(query, k=1)) == [hit.id]
-    for bad in ({"without": " A red  star"}, {"without": ""}, {"like": tmp_path / "none.jpg"}, {"also": [3.5]}):
-        with pytest.raises(VideoIndexError, match=r"leaves nothing|is empty|no file|a query is"):
+    refused = {
+        "leaves nothing": {"without": " A red  star"},
+        "is empty": {"without": ""},
+        "no file": {"like": tmp_path / "none.jpg"},
+        "a query is": {"also": [3.5]},
+        "is a folder: name one file": {"like": str(tmp_path)},
+        "'a ring' is none": {"like": ["a ring"]},
+        "'a cross' is none": {"like": index.encode("a cross")},
+    }
+    for message, bad in refused.items():
+        with pytest.raises(VideoIndexError, match=message):
             index.search("a red star", **bad)

@@ -1,13 +1,15 @@
 """Stills to train towers on: what they are said to show, and that training on them changes only the towers."""
 
 import random
+import re
 import warnings
 
 import pytest
 import torch
 
+from dmae.training.synthetic.captions import SIZE_WORDS
 from dmae.training.synthetic.init import new_model
-from dmae.training.synthetic.scenes import COLOURS
+from dmae.training.synthetic.scenes import COLOURS, SHAPES
 from dmae.training.synthetic.stills import Stills, train_towers, vocabulary, where
 
 
@@ -52,11 +54,16 @@ def test_places_in_words(centre, words):
 
 def test_a_wrong_caption_differs_in_places_alone(stills):
     rng = random.Random(0)
-    different = 0
+    different = short = 0
     for still in range(len(stills)):
         right, wrong = stills.describe(still, rng)
-        looks = [text.replace(" up", "").replace(" down", "").split(" to the ") for text in (right, wrong)]
-        assert right.split()[:4] == wrong.split()[:4] and len(looks[0]) == len(looks[1])
+        looks = [re.sub(r" (up|down|to the left|to the right)\b", "", text) for text in (right, wrong)]
+        assert looks[0] == looks[1] and right.count(" to the ") == wrong.count(" to the ")
+        short += " and " not in right
+        for look in looks[0].split(" and "):
+            said = set(look.split()) - {"a", "something"}
+            things = stills.scenes[still].things
+            assert any(said <= {thing.colour, thing.shape, *SIZE_WORDS[thing.size]} for thing in things), look
         if right != wrong:
             different += 1
             exchange = {"left": "right", "right": "left", "up": "down", "down": "up"}
@@ -66,7 +73,15 @@ def test_a_wrong_caption_differs_in_places_alone(stills):
             other_heights = [word for word in wrong.split() if word in ("up", "down")]
             mirrored = ([exchange[w] for w in sides] == others, [exchange[w] for w in heights] == other_heights)
             assert any(mirrored) and (others == sides or other_heights == heights)
-    assert different > len(stills) // 3
+    assert different > len(stills) // 3 and 0 < short < len(stills)
+
+
+def test_shapes_are_those_of_the_objects_of_each_colour(stills):
+    for still, scene in enumerate(stills.scenes):
+        for thing in scene.things:
+            number = list(COLOURS).index(thing.colour)
+            if stills.known[still, number]:
+                assert SHAPES[stills.shapes[still, number]] == thing.shape
 
 
 def test_training_changes_the_towers_alone():

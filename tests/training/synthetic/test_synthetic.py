@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from dmae.training.commands import synthetic as command
-from dmae.training.synthetic.captions import MOTION_WORDS, SIZE_WORDS, describe
+from dmae.training.synthetic.captions import MOTION_WORDS, SIZE_WORDS, describe, phrases
 from dmae.training.synthetic.rendering import FPS, render
 from dmae.training.synthetic.scenes import COLOURS, DIRECTIONS, SHAPES, Scene, Thing, capacity, sample_scenes
 from dmae.training.synthetic.synthetic import write_corpus
@@ -154,6 +154,28 @@ def test_hard_negatives_differ_in_exactly_one_attribute(described):
     assert counts["order"] > 200 and counts["motion"] == 800
 
 
+def test_phrases_are_right_for_their_scene_and_change_nothing_else(corpus, tmp_path):
+    rng = random.Random(0)
+    kinds = set()
+    for scene in sample_scenes("train", 200, rng):
+        found = phrases(scene, 6, rng)
+        assert len(set(found)) == len(found) == 6
+        for text in found:
+            said = set(words_of(text)) - {"a", "something"}
+            true = [{thing.colour, thing.shape, thing.size.upper(), thing.motion.upper()} for thing in scene.things]
+            assert said and any(said <= words for words in true), (text, scene)
+            kinds.add(len(said))
+    assert kinds == {1, 2, 3} and phrases(scene, 0, rng) == []
+    short = write_corpus(tmp_path / "short", workers=2, phrases_per_train_video=2, **SIZES)
+    before, after = contents(corpus), contents(short)
+    changed = {str(path) for path in before if before[path] != after[path]}
+    assert changed == {"spec.json", "train/captions.jsonl"} and before.keys() == after.keys()
+    for plain, row in zip(rows(corpus / "train"), rows(short / "train")):
+        more = row["captions"][len(plain["captions"]) :]
+        assert row["captions"][: len(plain["captions"])] == plain["captions"] and len(more) == 2
+        assert row["hard_negatives"] == plain["hard_negatives"]
+
+
 def test_the_same_seed_gives_the_same_bytes(corpus, tmp_path):
     again = write_corpus(tmp_path / "again", workers=1, **SIZES)
     assert contents(again) == contents(corpus)
@@ -206,13 +228,15 @@ def test_refuses_what_it_cannot_write(corpus, tmp_path):
     for wrong in ({"size": 33}, {"size": 16}, {"num_test": 0}, {"num_test": capacity("test")}):
         with pytest.raises(ValueError, match=next(iter(wrong)) if "size" in wrong else "num_test|test videos"):
             write_corpus(tmp_path / "new", **(SIZES | wrong))
+    with pytest.raises(ValueError, match="phrases_per_train_video"):
+        write_corpus(tmp_path / "new", phrases_per_train_video=-1, **SIZES)
     assert not (tmp_path / "new").exists()
 
 
 def test_command_writes_the_corpus(tmp_path, capsys):
     parser = argparse.ArgumentParser()
     command.configure(parser)
-    args = parser.parse_args([str(tmp_path / "c"), "--train", "2", "--test", "1", "--workers", "1"])
-    assert command.run(args) == 0
+    sizes = ["--train", "2", "--test", "1", "--phrases", "3", "--workers", "1"]
+    assert command.run(parser.parse_args([str(tmp_path / "c"), *sizes])) == 0
     assert "2 training and 1 test" in capsys.readouterr().out
-    assert len(rows(tmp_path / "c" / "train")) == 2
+    assert [len(row["captions"]) for row in rows(tmp_path / "c" / "train")] == [8, 8]
