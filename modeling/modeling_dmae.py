@@ -3,7 +3,7 @@
 import copy
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -323,7 +323,8 @@ class DmaeModel(DmaePreTrainedModel):
         *,
         text_features: TextFeatures | None = None,
         video_features: VideoFeatures | None = None,
-        gather: Callable[[TextFeatures, VideoFeatures], tuple[TextFeatures, VideoFeatures]] | None = None,
+        wrong_texts: Mapping[str, torch.Tensor] | TextFeatures | None = None,
+        gather: Callable[..., tuple] | None = None,
         return_logits: bool = True,
         **kwargs,
     ) -> DmaeOutput:
@@ -332,23 +333,34 @@ class DmaeModel(DmaePreTrainedModel):
         Args:
             input_ids, attention_mask, word_weights: `(A, T)`, from the processor.
             pixel_values_videos: `(B, F, 3, H, W)`; frame_mask: `(B, F)`, from the processor.
-            return_loss: compute the loss; text i must belong to video i. Texts beyond the last video belong to none:
-                they are negatives of all of them.
+            return_loss: compute the loss; text i must belong to video i.
             text_features, video_features: in place of inputs, when already computed.
-            gather: called on the features before similarity and loss, to bring in other processes' rows.
+            wrong_texts: texts that belong to none of the videos, further negatives of all of them in the loss: inputs
+                like those of the other texts and as long, or features.
+            gather: called on the features of texts, videos and, where given, wrong texts before similarity and loss,
+                to bring in other processes' rows.
             return_logits: set False to get features only.
+
+        Raises:
+            ValueError: neither inputs nor features; with `return_loss`, not as many texts as videos; wrong texts that
+                are padded to another length than the texts.
         """
         if text_features is None:
             if input_ids is None:
                 raise ValueError("give input_ids or text_features")
-            text_features = self.get_text_features(input_ids, attention_mask, word_weights)
+            texts = {"input_ids": input_ids, "attention_mask": attention_mask, "word_weights": word_weights}
+            text_features, wrong_texts = self._text_features(texts, wrong_texts)
         if video_features is None:
             if pixel_values_videos is None:
                 raise ValueError("give pixel_values_videos or video_features")
             video_features = self.get_video_features(pixel_values_videos, frame_mask)
+        if wrong_texts is not None and not isinstance(wrong_texts, TextFeatures):
+            raise ValueError("wrong_texts must be features where text_features are given")
         if gather is not None:
-            text_features, video_features = gather(text_features, video_features)
-        output = DmaeOutput(**text_features._asdict(), **video_features._asdict())
+            given = () if wrong_texts is None else (wrong_texts,)
+            text_features, video_features, *gathered = gather(text_features, video_features, *given)
+            wrong_texts = gathered[0] if gathered else None
+        output = DmaeOutput(**text_features._asdict(), **video_features._asdict(), wrong_texts=wrong_texts)
         if not (return_logits or return_loss):
             return output
         # Differences of similarities are magnified by the logit scale: they are taken in float32 under autocast too.
@@ -360,6 +372,23 @@ class DmaeModel(DmaePreTrainedModel):
                 self._add_loss(output, similarity)
         return output
 
+    def _text_features(
+        self, texts: dict[str, torch.Tensor | None], wrong: Mapping[str, torch.Tensor] | TextFeatures | None
+    ) -> tuple[TextFeatures, TextFeatures | None]:
+        """Features of the texts and of the wrong ones, which go through the tower together: under FSDP each pass is a
+        collective call, and another process may have no wrong text."""
+        if wrong is None or isinstance(wrong, TextFeatures):
+            return self.get_text_features(**texts), wrong
+        given = {name: value for name, value in texts.items() if value is not None}
+        if given.keys() != wrong.keys() or any(wrong[name].shape[1:] != given[name].shape[1:] for name in given):
+            raise ValueError(
+                f"wrong_texts must have {', '.join(given)} of {given['input_ids'].shape[1]} tokens, like the texts; "
+                f"got {', '.join(f'{name} {tuple(value.shape)}' for name, value in wrong.items())}"
+            )
+        features = self.get_text_features(**{name: torch.cat([given[name], wrong[name]]) for name in given})
+        count = len(given["input_ids"])
+        return features[:count], features[count:]
+
     @property
     def scale(self) -> torch.Tensor | float:
         """α, by which similarities become logits."""
@@ -368,23 +397,22 @@ class DmaeModel(DmaePreTrainedModel):
         return self.config.logit_scale
 
     def _add_loss(self, output: DmaeOutput, similarity: torch.Tensor) -> None:
-        config, count = self.config, len(output.video_features.frame_embeds)
-        wrong = {"wrong_texts": similarity[count:]} if len(similarity) > count else {}
+        config, wrong = self.config, None
+        if output.wrong_texts is not None:
+            wrong = self.similarity(_float(output.wrong_texts), _float(output.video_features))
         if config.loss == "negnce":
             options = (config.negative_margin, config.negative_weight)
-            loss = negnce_loss(similarity[:count], self.scale, *options, **wrong)
+            loss = negnce_loss(similarity, self.scale, *options, wrong_texts=wrong)
         else:
-            loss = info_nce_loss(similarity[:count], self.scale, **wrong)
+            loss = info_nce_loss(similarity, self.scale, wrong_texts=wrong)
         output.loss = output.contrastive_loss = loss
         if config.tpm_predictor is not None:
             output.partial_order_loss = partial_order = self._partial_order_loss(output)
             output.loss = loss + config.tpm_weight * partial_order
 
     def _partial_order_loss(self, output: DmaeOutput) -> torch.Tensor:
-        count = len(output.video_features.frame_embeds)
         sentence, words, word_mask, frames, frame_mask = (
-            t[:count].to(next(self.word_predictor.parameters()).dtype)
-            for t in (*output.text_features, *output.video_features)
+            t.to(next(self.word_predictor.parameters()).dtype) for t in (*output.text_features, *output.video_features)
         )
         if self.config.tpm_predictor == "linear":
             if self.encoder_type.fixed_length:

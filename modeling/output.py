@@ -23,6 +23,7 @@ class DmaeOutput(ModelOutput):
         word_weights (`torch.FloatTensor` of shape `(A, T)`, *optional*): token weights, 0 on padding.
         frame_embeds (`torch.FloatTensor` of shape `(B, F, D)`, *optional*): frame embeddings, unit norm.
         frame_mask (`torch.FloatTensor` of shape `(B, F)`, *optional*): frame weights, 0 on padding.
+        wrong_texts (`TextFeatures`, *optional*): features of the texts that belong to none of the videos.
     """
 
     loss: torch.Tensor | None = None
@@ -35,6 +36,7 @@ class DmaeOutput(ModelOutput):
     word_weights: torch.Tensor | None = None
     frame_embeds: torch.Tensor | None = None
     frame_mask: torch.Tensor | None = None
+    wrong_texts: TextFeatures | None = None
 
     @property
     def text_features(self) -> TextFeatures:

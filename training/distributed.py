@@ -1,5 +1,7 @@
 """Features of all processes on every process, with the gradient that the loss of the whole batch would give."""
 
+from itertools import islice
+
 import torch
 import torch.distributed as dist
 from torch.nn import functional as F
@@ -7,22 +9,18 @@ from torch.nn import functional as F
 from dmae.modeling import TextFeatures, VideoFeatures
 
 
-def gather_features(text: TextFeatures, video: VideoFeatures) -> tuple[TextFeatures, VideoFeatures]:
-    """The rows of all processes in the order of their ranks, `(sum of A, …)` and `(sum of B, …)`; pass it to
-    `DmaeModel.forward(gather=…)`. Texts that belong to no video (those beyond the B-th of a process) come last.
+def gather_features(*features: TextFeatures | VideoFeatures) -> tuple:
+    """The rows of all processes in the order of their ranks, of each kind of features; pass it to
+    `DmaeModel.forward(gather=…)`. All processes must give the same kinds, some may give no row of one.
 
     Processes may hold different numbers of rows, tokens and frames: tokens and frames are padded with weight 0, which
     changes no score. Every process then computes the loss of the whole batch, and the average that DDP and FSDP take
     of the processes' gradients is exactly the gradient of one process holding it all.
     """
     if not _several():
-        return text, video
-    blocks = _gather_blocks(*text, *video)
-    counts = [len(block) for block in blocks[-1]]
-    texts = (
-        torch.cat([b[:n] for b, n in zip(part, counts)] + [b[n:] for b, n in zip(part, counts)]) for part in blocks[:3]
-    )
-    return TextFeatures(*texts), VideoFeatures(*map(torch.cat, blocks[3:]))
+        return features
+    rows = map(torch.cat, _gather_blocks(*(tensor for kind in features for tensor in kind)))
+    return tuple(type(kind)(*islice(rows, len(kind))) for kind in features)
 
 
 def _gather_blocks(*tensors: torch.Tensor) -> list[list[torch.Tensor]]:

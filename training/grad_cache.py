@@ -5,19 +5,17 @@ again with gradient and receives its features' gradient (Gao et al., "Scaling De
 under Memory Limited Setup", arXiv:2101.06983). The gradients equal those of the whole batch at once.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
-
-from dmae.modeling import TextFeatures, VideoFeatures
 
 
 def cached_backward(
     model: torch.nn.Module,
-    inputs: dict[str, torch.Tensor],
+    inputs: dict,
     micro_batch_size: int,
     *,
-    prepare: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]] = dict,
+    prepare: Callable[[dict], dict] = dict,
     gather: Callable | None = None,
     backward: Callable[[torch.Tensor], None] = torch.Tensor.backward,
     scale: float = 1.0,
@@ -26,8 +24,9 @@ def cached_backward(
 
     Args:
         model: a DmaeModel, bare or wrapped. Under DDP call this inside `no_sync` and average the gradients after it.
-        inputs: keyword arguments of its forward, each with one row per video or per text.
-        micro_batch_size: videos of one piece, at most; texts are cut into as many pieces.
+        inputs: keyword arguments of its forward, each with one row per pair; `wrong_texts`, where there are any, with
+            rows of their own.
+        micro_batch_size: pairs of one piece, at most; wrong texts are cut into as many pieces.
         prepare: turns a piece into what forward takes, for example moves it to the device.
         gather: as in `DmaeModel.forward`.
         backward: runs the backward of the loss, for example `accelerator.backward`.
@@ -36,37 +35,48 @@ def cached_backward(
     Returns:
         The output of forward for the whole batch, detached.
     """
-    random_states, text_pieces, video_pieces = [], [], []
-    for piece in _pieces(inputs, micro_batch_size):
+    random_states, outputs = [], []
+    pieces = list(_pieces(inputs, micro_batch_size))
+    for piece in pieces:
         random_states.append(_random_state())
         with torch.no_grad():
-            output = model(**prepare(piece), return_logits=False)
-        text_pieces.append(output.text_features)
-        video_pieces.append(output.video_features)
+            outputs.append(_features(model(**prepare(piece), return_logits=False)))
     after = _random_state()
-    text, video = _leaves(TextFeatures, text_pieces), _leaves(VideoFeatures, video_pieces)
-    output = model(text_features=text, video_features=video, gather=gather, return_loss=True)
+    leaves = [_leaves(parts) for parts in zip(*outputs)]
+    text, video, *wrong = leaves
+    features = {"text_features": text, "video_features": video, "wrong_texts": wrong[0] if wrong else None}
+    output = model(**features, gather=gather, return_loss=True)
     backward(output.loss * scale)
 
-    gradients = zip(*(_gradient(leaf).tensor_split(len(random_states)) for leaf in (*text, *video)))
-    for piece, state, wanted in zip(_pieces(inputs, micro_batch_size), random_states, gradients):
+    gradients = [_gradient(leaf).tensor_split(len(pieces)) for part in leaves for leaf in part]
+    for piece, state, wanted in zip(pieces, random_states, zip(*gradients)):
         _set_random_state(state)
-        again = model(**prepare(piece), return_logits=False)
-        features = (*again.text_features, *again.video_features)
-        gradients_of = {feature: gradient for feature, gradient in zip(features, wanted) if feature.requires_grad}
+        again = [feature for part in _features(model(**prepare(piece), return_logits=False)) for feature in part]
+        gradients_of = {feature: gradient for feature, gradient in zip(again, wanted) if feature.requires_grad}
         torch.autograd.backward(list(gradients_of), list(gradients_of.values()))
     _set_random_state(after)
-    return type(output)(**{name: value.detach() for name, value in output.items()})
+    return type(output)(**{name: value.detach() for name, value in output.items() if name != "wrong_texts"})
 
 
-def _pieces(inputs: dict[str, torch.Tensor], size: int) -> Iterator[dict[str, torch.Tensor]]:
-    count = -(-min(map(len, inputs.values())) // size)
-    for piece in zip(*(value.tensor_split(count) for value in inputs.values())):
-        yield dict(zip(inputs, piece))
+def _pieces(inputs: dict, size: int) -> Iterator[dict]:
+    count = -(-len(inputs["pixel_values_videos"]) // size)
+    wrong = inputs.get("wrong_texts")
+    pairs = {name: value.tensor_split(count) for name, value in inputs.items() if name != "wrong_texts"}
+    texts = {} if wrong is None else {name: value.tensor_split(count) for name, value in wrong.items()}
+    for number in range(count):
+        piece: dict = {name: parts[number] for name, parts in pairs.items()}
+        if wrong is not None:
+            piece["wrong_texts"] = {name: parts[number] for name, parts in texts.items()}
+        yield piece
 
 
-def _leaves(kind: type, pieces: list) -> tuple:
-    return kind(*(torch.cat(parts).requires_grad_() for parts in zip(*pieces)))
+def _features(output) -> list:
+    wrong = [] if output.wrong_texts is None else [output.wrong_texts]
+    return [output.text_features, output.video_features, *wrong]
+
+
+def _leaves(pieces: Sequence):
+    return type(pieces[0])(*(torch.cat(parts).requires_grad_() for parts in zip(*pieces)))
 
 
 def _gradient(leaf: torch.Tensor) -> torch.Tensor:

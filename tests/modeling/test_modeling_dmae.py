@@ -77,6 +77,22 @@ def test_features_unpack_into_the_similarity():
         assert output.video_features.frame_mask.equal(output.frame_mask)
 
 
+def test_wrong_texts_are_negatives_of_every_video():
+    model, batch = tiny_model(tpm_predictor=None), tiny_batch()
+    texts = ("input_ids", "attention_mask", "word_weights")
+    wrong = {name: batch[name].flip(0)[:2] for name in texts}
+    output = model(**batch, wrong_texts=wrong, return_loss=True)
+    assert output.logits_per_text.shape == (3, 3) and len(output.wrong_texts.word_embeds) == 2
+    expected = output.logits_per_text.flip(0)[:2] / 100
+    torch.testing.assert_close(output.loss, negnce_loss(output.logits_per_text / 100, wrong_texts=expected))
+    features = model.get_text_features(**wrong)
+    torch.testing.assert_close(model(**batch, wrong_texts=features, return_loss=True).loss, output.loss)
+    with pytest.raises(ValueError, match="wrong_texts must have input_ids, attention_mask, word_weights of 7 tokens"):
+        model(**batch, wrong_texts={name: value[:, :6] for name, value in wrong.items()}, return_loss=True)
+    with pytest.raises(ValueError, match="must be a square matrix of matched pairs"):
+        model(**batch | {name: torch.cat([batch[name], wrong[name]]) for name in texts}, return_loss=True)
+
+
 def test_gathered_rows_enter_the_loss():
     model, batch = tiny_model(tpm_predictor=None), tiny_batch()
 

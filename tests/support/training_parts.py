@@ -45,10 +45,9 @@ def random_inputs(rows: int, seed: int = 0, words: int = 8, frames: int = 2, siz
 
 
 def with_wrong_texts(inputs: dict, count: int) -> dict:
-    """The inputs with `count` further texts that belong to no video."""
+    """The inputs with `count` wrong texts, which belong to no video."""
     more = random_inputs(count, seed=9)
-    texts = ("input_ids", "attention_mask", "word_weights")
-    return inputs | {name: torch.cat([inputs[name], more[name]]) for name in texts}
+    return inputs | {"wrong_texts": {name: more[name] for name in ("input_ids", "attention_mask", "word_weights")}}
 
 
 def gradients(model) -> dict[str, torch.Tensor]:

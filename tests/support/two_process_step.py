@@ -3,7 +3,6 @@
 import sys
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.distributed as dist
 from accelerate import Accelerator
@@ -24,24 +23,26 @@ CASES = {
         "learn_logit_scale": True,
     },
 }
-# How many pairs there are, and how many texts besides that belong to no video.
-ROWS = {"even": (6, 0), "uneven": (7, 0), "wrong texts": (7, 3)}
+# How many pairs there are, and how many wrong texts; of one, the second process has none.
+ROWS = {"even": (6, None), "uneven": (7, None), "wrong texts": (7, 3), "one wrong text": (7, 1)}
 
 
-def make_inputs(pairs: int, wrong: int) -> dict:
-    return with_wrong_texts(random_inputs(pairs, seed=3), wrong)
+def make_inputs(pairs: int, wrong: int | None) -> dict:
+    inputs = random_inputs(pairs, seed=3)
+    return inputs if wrong is None else with_wrong_texts(inputs, wrong)
 
 
 def share(inputs: dict, rank: int, processes: int) -> dict:
-    pairs, texts = (len(inputs[name]) for name in ("pixel_values_videos", "input_ids"))
-    rows = np.array_split(np.arange(pairs), processes)[rank]
-    wrong = np.array_split(np.arange(pairs, texts), processes)[rank]
-    mine = {
-        name: value[np.concatenate([rows, wrong]) if len(value) > pairs else rows] for name, value in inputs.items()
-    }
-    longest = int(mine["attention_mask"].sum(dim=1).max())
-    cut = ("input_ids", "attention_mask", "word_weights")  # as the collator does: each process has its own length
-    return {name: value[:, :longest] if name in cut else value for name, value in mine.items()}
+    """The inputs of one process, cut to its longest text: each process has a length of its own, as collators do."""
+    pairs, wrong = {**inputs}, inputs.get("wrong_texts", {})
+    pairs.pop("wrong_texts", None)
+    mine = {name: value.tensor_split(processes)[rank] for name, value in pairs.items()}
+    mine_wrong = {name: value.tensor_split(processes)[rank] for name, value in wrong.items()}
+    masks = torch.cat([part["attention_mask"] for part in (mine, mine_wrong) if part])
+    longest = int(masks.sum(dim=1).max())
+    cut = {name: mine[name][:, :longest] for name in ("input_ids", "attention_mask", "word_weights")}
+    wrong_cut = {name: value[:, :longest] for name, value in mine_wrong.items()}
+    return mine | cut | ({"wrong_texts": wrong_cut} if wrong else {})
 
 
 def main(result: Path) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+from accelerate.utils import send_to_device
 from torch.utils.data import Dataset
 
 from dmae.modeling import DmaeProcessor
@@ -21,25 +22,25 @@ class Row(NamedTuple):
     """One row of a batch before it is collated: a video and what is said of it.
 
     frames: `(frames uint8 (F, 3, H, W), frame_mask (F,))`, or None where the video could not be read.
-    wrong: captions made from this one that are wrong for the video.
+    wrong: captions made from this one that are wrong for the video; None where none are made in this run.
     """
 
     sample: VideoSample
     caption: str
     frames: tuple[torch.Tensor, torch.Tensor] | None
-    wrong: Sequence[str] = ()
+    wrong: Sequence[str] | None = None
 
 
 @dataclass
 class PairBatch:
     """One process's share of a batch.
 
-    inputs: arguments of `DmaeModel.forward`, one row a pair; `pixel_values_videos` still as bytes. Further rows of
-        the texts are wrong captions.
+    inputs: arguments of `DmaeModel.forward`, one row per pair; `pixel_values_videos` still as bytes. "wrong_texts",
+        where the run makes any, are the inputs of the wrong captions.
     video_ids, captions: of each row.
     """
 
-    inputs: dict[str, torch.Tensor]
+    inputs: dict
     video_ids: list[str]
     captions: list[str]
 
@@ -76,8 +77,8 @@ class PairDataset(Dataset):
         rng = random.Random(f"{self.seed} {tuple(pair)}")
         if self.word_dropper is not None:
             caption = self.word_dropper.drop(pair.video, caption, rng)
-        wrong = () if self.editor is None else self.editor.edits(pair.video, caption, self.edits, rng)
-        return Row(sample, caption, self.frames[pair.video], tuple(wrong))
+        wrong = None if self.editor is None else self.editor.edits(pair.video, caption, self.edits, rng)
+        return Row(sample, caption, self.frames[pair.video], wrong)
 
 
 class Collator:
@@ -101,8 +102,11 @@ class Collator:
     def __call__(self, rows: Sequence[Row]) -> PairBatch:
         readable = [(row, row.frames) for row in rows if row.frames is not None]
         captions = [row.caption for row, _ in readable]
-        wrong = [caption for row, _ in readable for caption in row.wrong]
-        inputs = self.encode(captions + wrong)
+        wrong = [caption for row, _ in readable for caption in row.wrong or ()]
+        texts = self.encode(captions + wrong)  # all of one length
+        inputs: dict = {name: value[: len(captions)] for name, value in texts.items()}
+        if any(row.wrong is not None for row, _ in readable):  # none in this batch is told too: see `gather_features`
+            inputs["wrong_texts"] = {name: value[len(captions) :] for name, value in texts.items()}
         if readable:
             inputs["pixel_values_videos"] = torch.stack([frames for _, (frames, _) in readable])
             inputs["frame_mask"] = torch.stack([mask for _, (_, mask) in readable])
@@ -128,9 +132,9 @@ class Collator:
         return {name: value[:, :longest] for name, value in inputs.items()}
 
 
-def to_device(inputs: dict[str, torch.Tensor], device: torch.device, normalize: Normalizer) -> dict[str, torch.Tensor]:
+def to_device(inputs: dict, device: torch.device, normalize: Normalizer) -> dict:
     """What forward takes: everything on the device, frames as normalised floats."""
-    inputs = {name: value.to(device, non_blocking=True) for name, value in inputs.items()}
+    inputs = send_to_device(inputs, device, non_blocking=True)
     if inputs["pixel_values_videos"].dtype == torch.uint8:
         inputs["pixel_values_videos"] = normalize(inputs["pixel_values_videos"])
     return inputs

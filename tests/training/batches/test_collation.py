@@ -147,7 +147,7 @@ def test_words_dropped_depend_on_seed_epoch_and_pair_alone():
     assert captions(0) == captions(0) and len({*captions(0), *captions(1), *captions(2)}) > 2
 
 
-def test_wrong_captions_follow_the_right_ones(processor):
+def test_wrong_captions_are_inputs_of_their_own(processor):
     captions = [("red left",), ("green left",), ("blue left",)]
     samples = [VideoSample(f"v{n}", f"{n}.mp4", texts) for n, texts in enumerate(captions)]
     frames = {n: (torch.zeros(2, 3, 32, 32, dtype=torch.uint8), torch.ones(2)) for n in range(3)}
@@ -156,7 +156,13 @@ def test_wrong_captions_follow_the_right_ones(processor):
     batch = Collator(processor)(rows)
     assert len(batch) == 3 == len(batch.inputs["pixel_values_videos"]) and batch.captions == [t[0] for t in captions]
     expected = Collator(processor).encode([*batch.captions, *(caption for row in rows for caption in row.wrong)])
-    assert batch.inputs["input_ids"].equal(expected["input_ids"]) and len(expected["input_ids"]) == 6
+    assert batch.inputs["input_ids"].equal(expected["input_ids"][:3])
+    assert (
+        batch.inputs["wrong_texts"]["input_ids"].equal(expected["input_ids"][3:]) and len(expected["input_ids"]) == 6
+    )
+    assert "wrong_texts" not in Collator(processor)([row._replace(wrong=None) for row in rows]).inputs
+    none = Collator(processor)([row._replace(wrong=()) for row in rows]).inputs["wrong_texts"]
+    assert len(none["input_ids"]) == 0  # so that all processes give the same kinds of features
     assert all(row.wrong[0].split()[1] == "left" and row.wrong[0] != row.caption for row in rows)
 
 
