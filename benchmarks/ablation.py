@@ -1,203 +1,184 @@
-"""Which part of the method helps: the paper's ablation on the synthetic corpus, several seeds, mean ± deviation.
+"""Which part of the method helps, under conditions like the paper's: from towers like CLIP, each row at its best rate.
 
-    python benchmarks/ablation.py                                   # every row of training/configs/ablation
-    python benchmarks/ablation.py --rows paper edits_infonce --seeds 0 1 2 --set max_steps=800
-    python benchmarks/ablation.py --masked runs/ablation/runs/paper-0   # what TPM-CL masks in a trained model
+    python benchmarks/ablation.py                      # all rows on both corpora, five seeds; goes on where it stopped
+    python benchmarks/ablation.py --rows token_interaction ours --seeds 0 1 --set batch_size=64
+    python benchmarks/ablation.py --report             # the tables of what is there, nothing is trained
 
-All rows start from the same towers, trained on stills (the stand-in for CLIP, which knows what is where in a picture
-too), and take equal steps, but those whose configuration says fewer to pay for what each costs more. Only the seed
-changes new weights and the order of the pairs. A row that is done with the same configuration is not run again, so the
-table can be stopped and continued; after a change of code delete the folder. R@1 in %, over the corpus's test videos,
-both ways; hard-negative accuracy in % by kind (chance: 50); cost is the processor time of a whole run, a multiple of
-the paper's (or the first row's), which other load hardly moves.
+Corpora: "scenes", drawn videos of two objects, and "near_duplicates", groups of four of these that differ in one
+attribute, which also share batches. All rows (training/configs/ablation) start from the same towers, trained on stills
+until α has settled (`dmae init --stills`; their curve is printed), and at that α, as the paper starts at CLIP's. Each
+row's learning rate is the best of three by the mean R@1 of both directions on the videos of another corpus, after a
+shorter run of a seed of its own. Only the seed changes new weights and the order of the pairs.
+
+R@1 in %, over the corpus's test videos, both ways; hard-negative accuracy in % by kind (chance: 50); "cost" is the
+processor time of a run, a multiple of the paper's. Differences to another row are paired by seed and by query, with
+95 % intervals of a bootstrap over both; where 0 is inside, the difference cannot be told.
 """
 
 import argparse
+import hashlib
 import json
+import multiprocessing
 import os
+import resource
 import shutil
-import statistics
-import subprocess
-import sys
-import tempfile
-from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 import torch
-import yaml
+from ablation_report import ROWS, Outcome, print_curve, print_report
+from tqdm.auto import tqdm
 
-from dmae.modeling import adaptive_mask
 from dmae.modeling.loading import load_pretrained
+from dmae.training.batches.cache_settings import CacheSettings
+from dmae.training.batches.frames import write_frame_cache
 from dmae.training.config import load_config
 from dmae.training.corpora import load_samples
-from dmae.training.evaluation.evaluation import encode_samples
-from dmae.training.tracking import read_metrics
+from dmae.training.evaluation.evaluation import encode_samples, hard_negative_outcomes, similarity_matrix
+from dmae.training.loop import train
+from dmae.training.synthetic.init import new_model
+from dmae.training.synthetic.stills import train_towers, vocabulary
+from dmae.training.synthetic.synthetic import write_corpus
 
 CONFIGS = Path(__file__).parents[1] / "training" / "configs" / "ablation"
-ROWS = (
-    "mean_pooling",
-    "token_interaction",
-    "visual_attention",
-    "textual_attention",
-    "negnce",
-    "tpm_linear",
-    "tpm_attention",
-    "paper",
-    "paper_margin",
-    "paper_scale",
-    "scale_and_margin",
-    "mask_crossing",
-    "infonce_scale",
-    "caption_edits",
-    "edits_infonce",
-    "edits_tpm",
-)
-HARD = "hard_negative_accuracy"
-COLUMNS = {
-    "t2v R@1": "t2v_R@1",
-    "v2t R@1": "v2t_R@1",
-    "hard": HARD,
-    **{kind: f"{HARD}/{kind}" for kind in ("colour", "size", "shape", "motion", "order")},
-}
-DMAE = (sys.executable, "-m", "dmae.cli")
+CORPORA = {"scenes": {}, "near_duplicates": {"group": 4}}
+RATES = (2e-4, 5e-4, 1.25e-3)  # of the towers; new modules learn twice as fast
+CHOOSING_SEED = 100
 
 
 def prepare(root: Path, options: argparse.Namespace) -> None:
-    """The corpus and the towers, where they are not there yet."""
-    quiet = {"check": True, "stdout": subprocess.DEVNULL}
-    corpus, towers = root / "corpus", root / "towers"
-    counts = ["--train", str(options.train), "--test", str(options.test)]
-    subprocess.run([*DMAE, "synthetic", str(corpus), *counts], **quiet)
-    if not (towers / "model.safetensors").exists():
-        start = [str(towers), "--captions", str(corpus), "--stills", "1500", "--temporal-layers", "0"]
-        subprocess.run([*DMAE, "init", *start], **quiet)
+    """Corpora, their frames, and the towers, where they are not there yet."""
+    for name, group in CORPORA.items():
+        sizes = {"size": options.size, "progress": False, **group}
+        write_corpus(root / name, num_train=options.train, num_test=options.test, **sizes)
+        write_corpus(root / f"{name}-validation", num_train=4, num_test=options.test, seed=1, **sizes)
+        settings = CacheSettings(options.frames, 1, options.size)
+        write_frame_cache(load_samples(str(root / name), "train"), root / f"{name}-frames", settings, progress=False)
+    towers = root / "towers"
+    if not (towers / "stills.jsonl").exists():
+        samples = load_samples(str(root / "scenes"), "train")
+        captions = [caption for sample in samples for caption in sample.captions]
+        model, processor = new_model(
+            [*captions, *vocabulary()], temporal_layers=0, image_size=options.size, num_frames=options.frames
+        )
+        records = train_towers(model, processor, options.stills)
+        model.save_pretrained(towers)
+        processor.save_pretrained(towers)
+        (towers / "stills.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
 
 
-def run_row(root: Path, row: str, seed: int, options: argparse.Namespace) -> dict:
-    """Metrics of one training run, and its "processor_seconds"; taken from its folder where it is done."""
-    folder = root / "runs" / f"{row}-{seed}"
-    result = folder / "ablation.json"
-    places = [f"model={root / 'towers'}", f"dataset={root / 'corpus'}", f"output_dir={folder}", f"seed={seed}"]
-    wanted = load_config(CONFIGS / f"{row}.yaml", [*places, *options.set])
-    if not result.exists() or load_config(folder / "train_config.yaml") != wanted:
-        shutil.rmtree(folder, ignore_errors=True)
-        # One thread each: several runs side by side use the cores better than one run does.
-        environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads)}
-        command = [*DMAE, "train", str(CONFIGS / f"{row}.yaml"), *places, *options.set]
-        processor_seconds = run_alone(command, environment, f"{row}, seed {seed}")
-        records = read_metrics(folder / "metrics.jsonl")
-        metrics = next(record for record in reversed(records) if COLUMNS["t2v R@1"] in record)
-        result.write_text(json.dumps({**metrics, "processor_seconds": processor_seconds}))
-    return json.loads(result.read_text())
-
-
-def run_alone(command: list[str], environment: dict, name: str) -> float:
-    """Runs a command to its end; returns the processor time, in seconds, of it and its workers."""
-    with tempfile.TemporaryFile("w+") as errors:
-        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=errors)
-        _, status, usage = os.wait4(process.pid, 0)  # not communicate(), which would discard the usage
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            errors.seek(0)
-            raise SystemExit(f"{name}: {(errors.read().strip().splitlines() or ['no message'])[-1]}")
-    return usage.ru_utime + usage.ru_stime
-
-
-def run_table(options: argparse.Namespace) -> dict[str, list[dict]]:
-    root = Path(options.output)
-    prepare(root, options)
-    jobs = [(row, seed) for seed in options.seeds for row in options.rows]
-    with ThreadPoolExecutor(options.processes) as pool:
-        found = list(pool.map(lambda job: run_row(root, job[0], job[1], options), jobs))
-    table = {row: [] for row in options.rows}
-    for (row, _), metrics in zip(jobs, found):
-        table[row].append(metrics)
-    return table
-
-
-def print_table(table: dict[str, list[dict]]) -> None:
-    print(f"| row | {' | '.join(COLUMNS)} | cost |")
-    print(f"| --- {'| --- ' * len(COLUMNS)}| --- |")
-    unit = cost(table.get("paper") or next(iter(table.values())))
-    for row, runs in table.items():
-        cells = [spread([run[name] for run in runs]) for name in COLUMNS.values()]
-        print(f"| {row} | {' | '.join(cells)} | {cost(runs) / unit:.2f} |")
-
-
-def cost(runs: list[dict]) -> float:
-    return statistics.mean(run["processor_seconds"] for run in runs)
-
-
-def spread(values: list[float]) -> str:
-    deviation = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.1f}{deviation}"
-
-
-def masked(folder: str) -> None:
-    """What TPM-CL masks out of the test captions and videos, and how far apart whole and masked come to lie."""
+def outcome(root: Path, corpus: str, row: str, rate: float, seed: int, steps: int, options) -> Outcome:
+    """What a run ranks right, by query; read where the same run was done before."""
+    validating = seed == CHOOSING_SEED
+    folder = run_folder(root, corpus, row, rate, seed)
+    settings = {
+        **{"model": root / "towers", "dataset": root / corpus, "cache_frames": root / f"{corpus}-frames"},
+        **{"output_dir": folder, "seed": seed, "max_steps": steps, "consecutive": CORPORA[corpus].get("group", 1)},
+        **{"clip_learning_rate": rate, "learning_rate": 2 * rate},
+    }
+    config = load_config(
+        CONFIGS / f"{row}.yaml", [*(f"{key}={value}" for key, value in settings.items()), *options.set]
+    )
+    key = hashlib.sha256(json.dumps(config.to_dict(), sort_keys=True).encode()).hexdigest()
+    result = folder.with_suffix(".json")
+    if result.exists() and (kept := json.loads(result.read_text()))["key"] == key:
+        return Outcome(**kept["outcome"])
+    shutil.rmtree(folder, ignore_errors=True)
+    before = processor_seconds()
+    train(config)
+    seconds = processor_seconds() - before
+    measured = root / (f"{corpus}-validation" if validating else corpus)
     model, processor = load_pretrained(folder)
-    if model.config.tpm_predictor is None:
-        raise SystemExit(f"{folder} was trained without TPM-CL")
-    settings = yaml.safe_load((Path(folder) / "train_config.yaml").read_text())
-    samples = load_samples(settings["dataset"], "test")
-    video = encode_samples(model.eval(), processor, samples, progress=False).video
-    inputs = processor(text=[s.captions[0] for s in samples], padding="max_length", return_tensors="pt")
-    with torch.no_grad():
-        text = model.get_text_features(**inputs)
-        real = (text.word_weights > 0).float()
-        word_weights = model.word_predictor(video.frame_embeds, text.word_embeds, real)
-        frame_weights = model.frame_predictor(text.sentence_embeds[:, None], video.frame_embeds, video.frame_mask)
-    threshold, crossing = model.config.tpm_threshold, model.config.tpm_mask_crossing
-    words = real.bool() & ~adaptive_mask(word_weights, threshold, crossing=crossing)
-    frames = ~adaptive_mask(frame_weights, threshold, crossing=crossing)
-    print(f"masked: {words.sum() / real.sum():.0%} of words, {frames.float().mean():.0%} of frames")
-    print("frames masked, by position:", " ".join(f"{share:.0%}" for share in frames.float().mean(dim=0)))
-    tokens = processor.tokenizer.convert_ids_to_tokens(inputs["input_ids"].flatten().tolist())
-    hidden, seen = Counter(), Counter()
-    for token, is_real, is_hidden in zip(tokens, real.flatten().tolist(), words.flatten().tolist()):
-        seen[token] += bool(is_real)
-        hidden[token] += is_hidden
-    shares = {token: hidden[token] / count for token, count in seen.items() if count >= 20}
-    print(
-        "words masked:",
-        ", ".join(f"{t} {shares[t]:.0%}" for t in sorted(shares, key=lambda t: shares[t], reverse=True)),
-    )
-    whole, part = (
-        _pooled_similarity(text.sentence_embeds, video.frame_embeds * kept[:, :, None])
-        for kept in (torch.ones_like(frames), ~frames)
-    )
-    low, middle, high = (whole - part).quantile(torch.tensor([0.05, 0.5, 0.95])).tolist()
-    print(
-        f"sim(s, y) - sim(s, y'), 5 / 50 / 95 %: {low:.3f} / {middle:.3f} / {high:.3f}; μ is {model.config.tpm_margin}"
-    )
+    found = measure(model, processor, load_samples(str(measured), "test"), seconds)
+    shutil.rmtree(folder)  # sixteen megabytes each
+    result.write_text(json.dumps({"key": key, "outcome": found._asdict()}))
+    return found
 
 
-def _pooled_similarity(sentence: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
-    """The row similarity of method.md, best and mean frame averaged."""
-    scores = (frames @ sentence[:, :, None]).squeeze(2)
-    return (scores.amax(dim=1) + scores.mean(dim=1)) / 2
+def run_folder(root: Path, corpus: str, row: str, rate: float, seed: int) -> Path:
+    return root / "runs" / f"{corpus}-{row}-{rate:g}-{seed}"
+
+
+def measure(model, processor, samples: list, seconds: float) -> Outcome:
+    encoded = encode_samples(model, processor, samples, workers=0, batch_size=64, progress=False)
+    scores = similarity_matrix(model, encoded.text, encoded.video, progress=False)
+    own = torch.arange(len(scores))
+    hard: dict[str, list[int]] = {}
+    for kind, right in hard_negative_outcomes(model, processor, encoded):
+        hard.setdefault(kind, []).append(int(right))
+    to_video, to_text = ((part.argmax(dim=1) == own).int().tolist() for part in (scores, scores.t()))
+    return Outcome(to_video, to_text, hard, seconds)
+
+
+def processor_seconds() -> float:
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in used)
+
+
+def run_all(root: Path, options: argparse.Namespace) -> None:
+    """All runs, those of the first seeds first, so that a table of what is there can be made at any time."""
+    cells = [(corpus, row) for corpus in options.corpora for row in options.rows]
+    # Spawned: a fork would copy this process's threads. One thread each: two runs side by side use two cores better.
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(options.processes, spawn, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+
+        def start(cell: tuple[str, str], rate: float, seed: int, steps: int):
+            return pool.submit(outcome, root, *cell, rate, seed, steps, options)
+
+        half = options.steps // 2
+        trials = {start(cell, rate, CHOOSING_SEED, half): (cell, rate) for rate in RATES for cell in cells}
+        for job in tqdm(as_completed(trials), total=len(trials), desc="learning rates", unit="run"):
+            job.result()
+        found = {trial: job.result().recall for job, trial in trials.items()}
+        best = {cell: max(RATES, key=lambda rate: found[cell, rate]) for cell in cells}
+        kept = {f"{corpus} {row}": {rate: found[(corpus, row), rate] for rate in RATES} for corpus, row in cells}
+        (root / "rates.json").write_text(json.dumps(kept, indent=1))
+        jobs = [start(cell, best[cell], seed, options.steps) for seed in options.seeds for cell in cells]
+        for job in tqdm(as_completed(jobs), total=len(jobs), desc="seeds", unit="run"):
+            job.result()
+
+
+def read_outcomes(root: Path, options: argparse.Namespace) -> dict[str, dict[str, dict[int, Outcome]]]:
+    """What is there, by corpus, row and seed."""
+    rates = json.loads((root / "rates.json").read_text())
+    found: dict = {corpus: {row: {} for row in options.rows} for corpus in options.corpora}
+    for corpus, rows in found.items():
+        for row, seeds in rows.items():
+            tried = {float(rate): recall for rate, recall in rates[f"{corpus} {row}"].items()}
+            best = max(RATES, key=lambda rate: tried[rate])
+            for seed in options.seeds:
+                file = run_folder(root, corpus, row, best, seed).with_suffix(".json")
+                if file.exists():
+                    seeds[seed] = Outcome(**json.loads(file.read_text())["outcome"])
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", default="runs/ablation", help="keeps corpus, towers and runs")
-    parser.add_argument("--rows", nargs="+", default=ROWS, metavar="ROW", help=", ".join(ROWS))
-    parser.add_argument("--seeds", type=int, nargs="+", default=(0, 1, 2))
-    parser.add_argument("--set", nargs="+", default=(), metavar="KEY=VALUE", help="overrides for every row's config")
+    parser.add_argument(
+        "--output", type=Path, default=Path("runs/ablation"), help="keeps corpora, towers and outcomes"
+    )
+    parser.add_argument("--corpora", nargs="+", default=list(CORPORA), choices=CORPORA)
+    parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=ROWS, metavar="ROW", help=", ".join(ROWS))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--steps", type=int, default=200, help="of a run; half of them to choose its rate")
+    parser.add_argument("--stills", type=int, default=3000, help="steps of the towers' own training")
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="overrides for every row's config")
     parser.add_argument("--train", type=int, default=3000, help="training videos")
-    parser.add_argument("--test", type=int, default=500, help="test videos")
+    parser.add_argument("--test", type=int, default=500, help="test videos, and as many to choose rates by")
+    parser.add_argument("--size", type=int, default=64, help="side of the pictures, in pixels")
+    parser.add_argument("--frames", type=int, default=4, help="frames per video")
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="runs side by side")
-    parser.add_argument("--threads", type=int, default=1, help="of each run")
-    parser.add_argument("--masked", metavar="MODEL", help="show what TPM-CL masks in this model, and stop")
+    parser.add_argument("--report", action="store_true", help="print what is there, train nothing")
     options = parser.parse_args()
-    if options.masked:
-        return masked(options.masked)
-    table = run_table(options)
-    print_table(table)
-    (Path(options.output) / "table.json").write_text(json.dumps(table, indent=1))
-    runs = [run for runs in table.values() for run in runs]
-    print(f"\n{len(runs)} runs, {len(runs) * cost(runs) / 60:.0f} minutes of processor time in all")
+    root = options.output
+    if not options.report:
+        prepare(root, options)
+        run_all(root, options)
+    print_curve([json.loads(line) for line in (root / "towers" / "stills.jsonl").read_text().splitlines()])
+    rates = json.loads((root / "rates.json").read_text())
+    for corpus, rows in read_outcomes(root, options).items():
+        print_report(corpus, rows, {row: rates[f"{corpus} {row}"] for row in options.rows})
 
 
 if __name__ == "__main__":

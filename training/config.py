@@ -105,9 +105,20 @@ class TrainConfig:
     epoch_over: Literal["captions", "videos"] = key(
         "captions", "an epoch shows every caption, or every video once with one of its captions"
     )
+    consecutive: int = key(
+        1,
+        "so many videos that follow one another in the corpus share a batch, where neighbours are alike and hard to "
+        "tell apart: clips of one film, near-copies",
+        least=1,
+    )
     word_dropping: bool = key(True, "the method's random dropping of uninformative words")
     caption_edits: int = key(
         0, "beyond the paper: wrong copies of each caption, further negatives of the videos", least=0
+    )
+    event_twins: bool = key(
+        False,
+        "beyond the paper: a pair whose caption tells two events brings a twin into its batch, its caption and frames "
+        "with the two exchanged, so that only order tells them apart",
     )
 
     epochs: int = key(5, "passes over the data", least=1, section="Optimisation")

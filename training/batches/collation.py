@@ -13,7 +13,7 @@ from dmae.modeling import DmaeProcessor
 from dmae.modeling.normalization import Normalizer
 
 from ..corpora import VideoSample
-from .caption_edits import CaptionEditor
+from .caption_edits import CaptionEditor, exchange_events
 from .sampling import Pair
 from .word_dropping import WordDropper
 
@@ -29,6 +29,21 @@ class Row(NamedTuple):
     caption: str
     frames: tuple[torch.Tensor, torch.Tensor] | None
     wrong: Sequence[str] | None = None
+
+    def twin(self) -> "Row | None":
+        """The pair with its two events exchanged, in the caption and in the frames; None where it tells of one event.
+        What it shows is right: the second half of the frames, then the first."""
+        exchanged = None if self.frames is None else exchange_events(self.caption)
+        if self.frames is None or exchanged is None:
+            return None
+        return self._replace(caption=exchanged, frames=exchange_halves(*self.frames), wrong=self.wrong and ())
+
+
+def exchange_halves(frames: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Frames `(F, …)` with those of the second half first; padding, where `mask` `(F,)` is 0, stays at the end."""
+    count = int((mask > 0).sum())
+    order = torch.cat([torch.arange(count // 2, count), torch.arange(count // 2), torch.arange(count, len(frames))])
+    return frames[order], mask
 
 
 @dataclass
@@ -88,6 +103,7 @@ class Collator:
 
     Args:
         processor: encodes captions.
+        twins: add each row's twin, where it has one, at the end.
         fixed_length: pad every batch to `max_words`, as is always done where the text tower needs its full length.
             Shapes that never change suit `torch.compile`; only the number of wrong captions, where there are any,
             still does.
@@ -95,11 +111,13 @@ class Collator:
 
     MOST_KEPT = 1_000_000
 
-    def __init__(self, processor: DmaeProcessor, fixed_length: bool = False):
-        self.processor, self.fixed_length = processor, fixed_length
+    def __init__(self, processor: DmaeProcessor, fixed_length: bool = False, twins: bool = False):
+        self.processor, self.fixed_length, self.twins = processor, fixed_length, twins
         self.encoded: dict[str, dict[str, torch.Tensor]] = {}
 
     def __call__(self, rows: Sequence[Row]) -> PairBatch:
+        if self.twins:
+            rows = [*rows, *(twin for row in rows if (twin := row.twin()) is not None)]
         readable = [(row, row.frames) for row in rows if row.frames is not None]
         captions = [row.caption for row, _ in readable]
         wrong = [caption for row, _ in readable for caption in row.wrong or ()]

@@ -49,7 +49,7 @@ def make_batches(config: TrainConfig, processor: DmaeProcessor, accelerator: Acc
         if config.streaming:
             raise ConfigError("word_weighting=idf counts all captions first, which a stream has not: streaming=false")
         processor.learn_idf(caption for sample in samples for caption in sample.captions)
-    collate = Collator(processor, fixed_length=config.compile)
+    collate = Collator(processor, fixed_length=config.compile, twins=config.event_twins)
     if config.streaming:
         return StreamBatches(samples, collate, config, accelerator.num_processes)
     return CorpusBatches(list(samples), collate, config, accelerator)
@@ -64,6 +64,7 @@ class CorpusBatches:
             [len(sample.captions) for sample in samples],
             config.batch_size,
             epoch_over=config.epoch_over,
+            consecutive=config.consecutive,
             drop_last=config.drop_last,
             seed=config.seed,
             process_index=accelerator.process_index,
@@ -73,7 +74,9 @@ class CorpusBatches:
         self.frames = make_frames(samples, collate.processor.video_processor, config, show)
         captions = [sample.captions for sample in samples]
         dropper = WordDropper(captions) if config.word_dropping else None
-        editor = CaptionEditor(captions) if config.caption_edits else None
+        # A twin already is what an exchange of the caption's events would make a wrong copy of.
+        shares = {"exchange_share": 0.0} if config.event_twins else {}
+        editor = CaptionEditor(captions, **shares) if config.caption_edits else None
         self.loader = DataLoader(
             PairDataset(samples, self.frames, dropper, editor, config.caption_edits, config.seed),
             batch_sampler=self.sampler,

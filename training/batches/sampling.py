@@ -33,6 +33,7 @@ class PairBatchSampler:
         caption_counts: the number of captions of each video.
         batch_size: pairs in a global batch.
         epoch_over: "captions" shows every caption once an epoch, "videos" every video once with a random caption.
+        consecutive: so many videos that follow one another share a batch, but where a batch ends between them.
         drop_last: leave out the last batch where it is smaller. A batch too small to compare anything, or to give each
             process a pair, is always left out.
 
@@ -46,6 +47,7 @@ class PairBatchSampler:
         batch_size: int,
         *,
         epoch_over: Literal["captions", "videos"] = "captions",
+        consecutive: int = 1,
         drop_last: bool = False,
         seed: int = 0,
         process_index: int = 0,
@@ -61,6 +63,7 @@ class PairBatchSampler:
             )
         self.batch_size = min(batch_size, len(self.caption_counts))
         self.epoch_over, self.drop_last, self.seed = epoch_over, drop_last, seed
+        self.consecutive = consecutive
         self.process_index, self.num_processes = process_index, num_processes
         self.epoch, self.start = 0, 0
         self._planned = None
@@ -89,9 +92,22 @@ class PairBatchSampler:
             captions = np.arange(len(videos)) - np.repeat(np.cumsum(counts) - counts, counts)
             order = random.permutation(len(videos))
             videos, captions = videos[order], captions[order]
+        if self.consecutive > 1:
+            videos, captions = self._joined(videos, captions, random)
         pairs = [Pair(video, caption, epoch) for video, caption in zip(videos.tolist(), captions.tolist())]
         least = self.batch_size if self.drop_last else self.smallest
         return [batch for batch in unique_batches(pairs, self.batch_size, key=_video) if len(batch) >= least]
+
+    def _joined(self, videos: np.ndarray, captions: np.ndarray, random: np.random.Generator) -> tuple:
+        """The same pairs with those of consecutive videos together: each video's first, each video's second, …"""
+        by_video = np.argsort(videos, kind="stable")
+        turns = np.empty(len(videos), dtype=np.int64)
+        first = np.searchsorted(videos[by_video], videos[by_video])
+        turns[by_video] = np.arange(len(videos)) - first
+        blocks = videos // self.consecutive * (turns.max() + 1) + turns
+        names, block = np.unique(blocks, return_inverse=True)
+        order = np.argsort(random.permutation(len(names))[block], kind="stable")
+        return videos[order], captions[order]
 
 
 def unique_batches(items: Iterable[Item], batch_size: int, key: Callable[[Item], Hashable]) -> Iterator[list[Item]]:

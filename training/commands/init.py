@@ -1,6 +1,7 @@
 """`dmae init DEST`: a small model from random weights with a tokenizer of its own, to train on a corpus."""
 
 import argparse
+import json
 from pathlib import Path
 
 from dmae.modeling import InputError
@@ -29,7 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from ..corpora import load_samples
     from ..synthetic.init import new_model
-    from ..synthetic.stills import train_towers, vocabulary
+    from ..synthetic.stills import MEASURED, train_towers, vocabulary
 
     captions = [caption for sample in load_samples(args.captions, args.split) for caption in sample.captions]
     names = ("image_size", "patch_size", "width", "num_frames", "seed", "vision_layers", "text_layers")
@@ -38,9 +39,14 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--stills {args.stills}: give the number of steps, at least 0")
     model, processor = new_model([*captions, *(vocabulary() if args.stills else ())], **options)
     if args.stills:
-        train_towers(model, processor, args.stills, seed=args.seed)
+        records = train_towers(model, processor, args.stills, seed=args.seed)
     model.save_pretrained(args.destination)
     processor.save_pretrained(args.destination)
+    if args.stills:
+        lines = "".join(json.dumps(record) + "\n" for record in records)
+        (args.destination / "stills.jsonl").write_text(lines, encoding="utf-8")
+        told = records[-1]
+        print(f"stills: R@1 {told['R@1']:.1f} % of {MEASURED}, α {told['logit_scale']:.1f} (curve in stills.jsonl)")
     size = sum(parameter.numel() for parameter in model.parameters())
     print(f"{args.destination}: {size:,} parameters, {len(processor.tokenizer):,} tokens")
     return 0

@@ -14,6 +14,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--seed", type=int, default=0, help="the same seed gives the same bytes (default: %(default)s)"
     )
     parser.add_argument("--size", type=int, default=64, help="side of the pictures in pixels (default: %(default)s)")
+    parser.add_argument(
+        "--group",
+        type=int,
+        default=1,
+        metavar="N",
+        help="near-duplicates: N videos that follow one another differ in one attribute (default: %(default)s, none)",
+    )
     parser.add_argument("--films", type=int, metavar="N", help="write N long films with known spans instead")
     parser.add_argument("--scenes", type=int, default=120, help="scenes per film (default: %(default)s)")
     parser.add_argument("--workers", type=int, metavar="N", help="processes (default: all cores)")
@@ -35,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
         seed=args.seed,
         size=args.size,
         phrases_per_train_video=args.phrases,
+        group=args.group,
         workers=args.workers,
     )
     print(f"{root}: {args.train} training and {args.test} test videos")

@@ -12,7 +12,7 @@ from dmae.modeling.encoding import encode_texts, encode_videos, inference
 from dmae.modeling.features import TextFeatures, VideoFeatures
 from dmae.modeling.frame_loader import FrameLoader
 
-from ..corpora.samples import CorpusError, VideoSample, merge_rows
+from ..corpora.samples import CorpusError, HardNegative, VideoSample, merge_rows
 from ..metrics.video_text_retrieval.ranking import retrieval_metrics, text_to_video_metrics, video_to_text_metrics
 from ..processes import ALONE, Processes
 from .score_normalization import QueryBank, dual_softmax, softmax_prior
@@ -25,6 +25,7 @@ __all__ = [
     "evaluate_encoded",
     "evaluate_model",
     "hard_negative_accuracy",
+    "hard_negative_outcomes",
     "retrieval_metrics",
     "similarity_matrix",
 ]
@@ -170,7 +171,7 @@ def hard_negative_accuracy(
     """Percentage of hard negative captions that score lower with their video than the right caption that they were
     made from: "hard_negative_accuracy", and "hard_negative_accuracy/KIND" for each kind. A tie is a failure. Empty
     where the samples have no hard negatives."""
-    cases = [(row, negative) for row, sample in enumerate(encoded.samples) for negative in sample.hard_negatives]
+    cases = _cases(encoded.samples)
     if not cases:
         return {}
     outcomes = defaultdict(list)
@@ -180,6 +181,15 @@ def hard_negative_accuracy(
     results = [result for kind in outcomes.values() for result in kind]
     by_kind = {f"hard_negative_accuracy/{kind}": _percent(outcomes[kind]) for kind in sorted(outcomes)}
     return {"hard_negative_accuracy": _percent(results), **by_kind}
+
+
+def hard_negative_outcomes(model, processor, encoded: EncodedSamples) -> list[tuple[str, bool]]:
+    """Of each hard negative, in order, its kind and whether the right caption scores higher."""
+    return _outcomes(model, processor, encoded.video, _cases(encoded.samples), progress=False)
+
+
+def _cases(samples: Sequence[VideoSample]) -> list[tuple[int, HardNegative]]:
+    return [(row, negative) for row, sample in enumerate(samples) for negative in sample.hard_negatives]
 
 
 def _outcomes(model, processor, video: VideoFeatures, cases: Sequence, progress: bool) -> list[tuple[str, bool]]:

@@ -32,6 +32,7 @@ DURATIONS = (2.0, 2.5, 3.0)  # s
 TRAVEL = (0.34, 0.46)  # how far a moving object goes, in units of the side
 THEN_SHARE = 1 / 3
 HELD_OUT_SHARE = 1 / 3
+MOST_TRIES = 20  # per copy of a scene
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,38 @@ def sample_scenes(split: str, count: int, rng: random.Random) -> Iterator[Scene]
         seen.add(scene.meaning())
         count -= 1
         yield _place(scene, rng)
+
+
+def sample_groups(split: str, count: int, size: int, rng: random.Random) -> Iterator[Scene]:
+    """`count` scenes as `sample_scenes` draws them, near-duplicates in groups of `size` that follow one another: the
+    first of a group, and copies of it with one attribute changed, each another kind of change while there are such.
+
+    Raises:
+        ValueError: as `sample_scenes`.
+    """
+    if split == "test" and count > capacity(split) // 2:
+        raise CorpusError(f"{count} test videos are too many to tell apart: ask for at most {capacity(split) // 2}")
+    pairs = {frozenset(pair) for pair in PAIRS[split]}
+    seen: set[tuple] = set()
+    while count > 0:
+        scene = _sample_scene(PAIRS[split], rng)
+        group = [scene]
+        kinds = [kind for kind in KINDS if scene.order == "then" or kind != "order"]
+        rng.shuffle(kinds)
+        for number in range(MOST_TRIES * size):
+            if len(group) == size:
+                break
+            copy = scene.change(kinds[number % len(kinds)], rng)
+            looks = frozenset(thing.look for thing in copy.things)
+            if looks in pairs and copy.meaning() not in {other.meaning() for other in group}:
+                group.append(copy)
+        meanings = {other.meaning() for other in group}
+        if len(group) < size or (split == "test" and meanings & seen):
+            continue
+        seen |= meanings
+        for other in group[:count]:
+            yield _place(other, rng)
+        count -= size
 
 
 def _sample_scene(pairs: list, rng: random.Random) -> Scene:

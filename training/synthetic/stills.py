@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 from transformers import get_cosine_schedule_with_warmup
 
 from dmae.modeling import DmaeModel, DmaeProcessor, dmae_similarity, info_nce_loss
+from dmae.modeling.modeling_dmae import MAX_LOGIT_SCALE, CappedScale
 from dmae.modeling.normalization import Normalizer
 
 from .captions import SIZE_WORDS
@@ -25,8 +26,9 @@ from .scenes import COLOURS, SHAPES, Scene, sample_scenes
 PER_SCENE = 3
 LOW, HIGH = 0.4, 0.6  # between them, in units of the side, a place goes without saying
 NAMED_SHARE = 0.6  # how often a caption says where an object is
-SHORT_SHARE = 0.3  # how often a caption tells of one object alone, and of it a part
 SHORT_LOOKS = ("a {shape}", "something {colour}", "a {colour} {shape}", "a {size} {colour} {shape}")
+SCALE_RATE = 10
+RECORD_EVERY, MEASURED = 50, 300
 PLACE_WEIGHT = 20.0  # squared errors of places are about a twentieth of the contrastive loss
 SHAPE_WEIGHT = 1.0
 COLOUR_NUMBERS = {colour: number for number, colour in enumerate(COLOURS)}
@@ -65,10 +67,11 @@ class Stills:
     def __len__(self) -> int:
         return len(self.scenes)
 
-    def describe(self, still: int, rng: random.Random) -> tuple[str, str]:
-        """A caption of a still, and the same with left and right or up and down exchanged."""
+    def describe(self, still: int, rng: random.Random, short_share: float = 0.0) -> tuple[str, str]:
+        """A caption of a still, and the same with left and right or up and down exchanged; `short_share`: how often it
+        tells of one object alone, and of it a part."""
         parts = []
-        short = rng.random() < SHORT_SHARE
+        short = rng.random() < short_share
         for thing, centre in zip(self.scenes[still].things, self.centres[still]):
             form = rng.choice(SHORT_LOOKS) if short else SHORT_LOOKS[-1]
             look = form.format(size=rng.choice(SIZE_WORDS[thing.size]), colour=thing.colour, shape=thing.shape)
@@ -110,24 +113,42 @@ def train_towers(
     scenes: int = 6000,
     batch_size: int = 64,
     learning_rate: float = 1e-3,
+    short_share: float = 0.0,
     seed: int = 0,
     progress: bool = True,
-) -> None:
-    """Trains the towers and their projections, nothing else, on stills of the synthetic corpus's training scenes."""
+) -> list[dict]:
+    """Trains the towers and their projections, nothing else, on stills of the synthetic corpus's training scenes.
+
+    `short_share` of the captions are as short as queries are: they fit many stills, which keeps α low.
+
+    The inverse temperature α is learned with them, up to CLIP's cap, and kept as the model's own, as CLIP's
+    checkpoints keep theirs: what is trained from these towers starts at the α that they are used to.
+
+    Returns:
+        every `RECORD_EVERY` steps and at the end: "step", "loss", "logit_scale", and "R@1", in %, of captions among
+        `MEASURED` stills of the test split.
+    """
     torch.manual_seed(seed)
     rng = random.Random(seed)
     stills = Stills("train", scenes, processor.video_processor.crop_size["height"], seed=seed)
     normalize = Normalizer(processor.video_processor)
     head = nn.Linear(model.config.projection_dim, len(COLOURS) * (2 + len(SHAPES)))
+    measured = Stills("test", MEASURED // PER_SCENE, processor.video_processor.crop_size["height"], seed=seed)
     log_scale = nn.Parameter(torch.tensor(20.0).log())
     towers = (model.text_model, model.vision_model, model.text_projection, model.visual_projection)
-    parameters = [*(p for tower in towers for p in tower.parameters()), *head.parameters(), log_scale]
-    optimizer = torch.optim.AdamW(parameters, lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.05, fused=True)
+    parameters = [*(p for tower in towers for p in tower.parameters()), *head.parameters()]
+    groups = [
+        {"params": parameters, "weight_decay": 0.05},
+        # At the weights' own rate α would still be on its way when the steps are over.
+        {"params": [log_scale], "weight_decay": 0.0, "lr": SCALE_RATE * learning_rate},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.98), fused=True)
     scheduler = get_cosine_schedule_with_warmup(optimizer, steps // 10, steps)
+    records = []
     model.train()
-    for _ in tqdm(range(steps), desc="Training the towers on stills", unit="step", disable=not progress):
+    for step in tqdm(range(1, steps + 1), desc="Training the towers on stills", unit="step", disable=not progress):
         chosen = rng.sample(range(len(stills)), batch_size)
-        captions, wrong = zip(*(stills.describe(still, rng) for still in chosen))
+        captions, wrong = zip(*(stills.describe(still, rng, short_share) for still in chosen))
         wrong = [other for right, other in zip(captions, wrong) if other != right]
         text = model.get_text_features(**processor(text=[*captions, *wrong], return_tensors="pt"))
         frames = embed_stills(model, normalize(stills.pixels[chosen, None]))
@@ -136,16 +157,37 @@ def train_towers(
         read = head(frames[:, 0]).unflatten(1, (len(COLOURS), -1))[known]
         misplaced = F.mse_loss(read[:, :2], stills.places[chosen][known])
         misread = F.cross_entropy(read[:, 2:], stills.shapes[chosen][known])
-        loss = info_nce_loss(
-            similarity[:batch_size], log_scale.exp().clamp(max=100), wrong_texts=similarity[batch_size:]
-        )
-        loss = loss + PLACE_WEIGHT * misplaced + SHAPE_WEIGHT * misread
+        scale = CappedScale.apply(log_scale.exp())
+        contrast = info_nce_loss(similarity[:batch_size], scale, wrong_texts=similarity[batch_size:])
+        loss = contrast + PLACE_WEIGHT * misplaced + SHAPE_WEIGHT * misread
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         scheduler.step()
+        if step % RECORD_EVERY == 0 or step == steps:
+            found = {"step": step, "loss": contrast.item(), "logit_scale": float(log_scale.exp().clamp(max=100))}
+            records.append({**found, "R@1": recall_of_stills(model, processor, measured)})
+    _keep_scale(model, log_scale.detach())
     model.eval()
+    return records
+
+
+def _keep_scale(model: DmaeModel, log_scale: torch.Tensor) -> None:
+    model.config.logit_scale = round(float(log_scale.exp().clamp(max=MAX_LOGIT_SCALE)), 4)
+    if model.config.learn_logit_scale:
+        model.logit_scale.data.fill_(model.config.logit_scale).log_()
+
+
+@torch.no_grad()
+def recall_of_stills(model: DmaeModel, processor: DmaeProcessor, stills: Stills) -> float:
+    """R@1, in %, of one caption of each still among all of them."""
+    rng = random.Random(0)
+    captions = [stills.describe(still, rng)[0] for still in range(len(stills))]
+    text = model.get_text_features(**processor(text=captions, return_tensors="pt"))
+    frames = embed_stills(model, Normalizer(processor.video_processor)(stills.pixels[:, None]))
+    best = dmae_similarity(*text, frames, torch.ones(frames.shape[:2])).argmax(dim=1)
+    return 100 * (best == torch.arange(len(stills))).float().mean().item()
 
 
 def embed_stills(model: DmaeModel, pixels: torch.Tensor) -> torch.Tensor:

@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 from ..corpora import CorpusError
 from .captions import describe, phrases
 from .rendering import render, write_video
-from .scenes import Scene, sample_scenes
+from .scenes import Scene, sample_groups, sample_scenes
 
 SPLITS = ("train", "test")
 CAPTIONS = "captions.jsonl"
@@ -37,6 +37,7 @@ def write_corpus(
     captions_per_train_video: int = 5,
     captions_per_test_video: int = 1,
     phrases_per_train_video: int = 0,
+    group: int = 1,
     workers: int | None = None,
     progress: bool = True,
 ) -> Path:
@@ -50,6 +51,7 @@ def write_corpus(
         size: side of the square pictures in pixels, even, at least 32.
         phrases_per_train_video: short texts such as "a red circle" among the captions of a training video; all else
             is the same with and without them.
+        group: videos that follow one another and differ in one attribute only, near-duplicates; 1: none on purpose.
         workers: processes that draw and encode; all cores by default.
 
     Returns:
@@ -69,6 +71,8 @@ def write_corpus(
     }
     if phrases_per_train_video:
         spec["phrases_per_train_video"] = phrases_per_train_video
+    if group != 1:  # a corpus without has the spec that it always had
+        spec["group"] = group
     _check(spec)
     rows = {split: list(_rows(split, spec)) for split in SPLITS}
     root = Path(destination).expanduser()
@@ -122,7 +126,9 @@ def _rows(split: str, spec: dict) -> Iterator[tuple[Scene, dict]]:
     scenes = random.Random(f"{spec['seed']} {split} scenes")
     words = random.Random(f"{spec['seed']} {split} words")
     short = random.Random(f"{spec['seed']} {split} phrases")
-    for number, scene in enumerate(sample_scenes(split, spec[f"num_{split}"], scenes), 1):
+    count, group = spec[f"num_{split}"], spec.get("group", 1)
+    drawn = sample_scenes(split, count, scenes) if group == 1 else sample_groups(split, count, group, scenes)
+    for number, scene in enumerate(drawn, 1):
         text = describe(scene, spec[f"captions_per_{split}_video"], words)
         text["captions"] += phrases(scene, spec.get(f"phrases_per_{split}_video", 0), short)
         yield scene, {"video": f"{number:06d}.mp4", **text}
