@@ -28,6 +28,8 @@ class DmaeConfig(PreTrainedConfig):
             attention of the vision tower's last two layers, as TS2-Net does; for towers with a class token.
         temporal_layers (`int`, defaults to 0): layers of the frame transformer; `from_dual_encoder` initialises them
             from the first layers of the text tower where these fit.
+        frame_differences (`bool`, defaults to `False`): let the frame transformer see what has changed since the
+            frame before; beyond the paper, needs `temporal_layers`.
         loss (`str`, defaults to `"negnce"`): `"negnce"` or `"infonce"` [Losses].
         negative_margin (`float`, defaults to 0.0): m, when a negative counts as hard.
         negative_weight (`float`, defaults to 0.5): β, the weight of the hard negatives' term.
@@ -60,6 +62,7 @@ class DmaeConfig(PreTrainedConfig):
     learned_token_weights: bool = False
     token_shift: bool = False
     temporal_layers: int = 0
+    frame_differences: bool = False
     loss: str = "negnce"
     negative_margin: float = 0.0
     negative_weight: float = 0.5
@@ -109,6 +112,8 @@ class DmaeConfig(PreTrainedConfig):
                 f"DmaeConfig.token_shift needs a vision tower with a class token, which {self.encoder!r} has not: "
                 "set token_shift=False"
             )
+        if self.frame_differences and not self.temporal_layers:
+            raise InputError("DmaeConfig.frame_differences needs a frame transformer: set temporal_layers")
         positions = text_positions(ENCODERS[self.encoder], self.text_config)
         if self.max_words > positions:
             raise InputError(f"DmaeConfig.max_words is {self.max_words}, but the text tower has {positions} positions")

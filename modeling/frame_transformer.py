@@ -4,6 +4,7 @@ from typing import Any, cast
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 from transformers import CLIPTextConfig
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.models.clip.modeling_clip import CLIPEncoder
@@ -29,12 +30,20 @@ def block_config(config: DmaeConfig) -> CLIPTextConfig:
 
 
 class FrameTransformer(nn.Module):
-    """Self-attention over a video's frames with learned positions, added to its input (CLIP4Clip's "seqTransf")."""
+    """Self-attention over a video's frames with learned positions, added to its input (CLIP4Clip's "seqTransf").
+
+    With `frame_differences` a frame enters with what has changed since the one before it, through a linear layer: what
+    moves, and when, can then be read off one frame (after the temporal difference block of CLIP2Video,
+    arXiv:2106.11097, which has tokens of their own for it).
+    """
 
     def __init__(self, config: DmaeConfig):
         super().__init__()
         self.config = block_config(config)
         self.position_embedding = nn.Embedding(config.num_frames, config.projection_dim)
+        if config.frame_differences:
+            self.difference = nn.Linear(config.projection_dim, config.projection_dim, bias=False)
+        self.frame_differences = config.frame_differences
         self.encoder: Any = CLIPEncoder(cast(Any, self.config))  # it reads what towers share, and says CLIPConfig
 
     @torch.no_grad()
@@ -62,6 +71,8 @@ class FrameTransformer(nn.Module):
             )
         positions = self.position_embedding(torch.arange(frames.shape[1], device=frames.device))
         hidden = frames + positions.to(frames.dtype)
+        if self.frame_differences:
+            hidden = hidden + self.difference(F.pad(frames.diff(dim=1), (0, 0, 1, 0)))
         mask = create_bidirectional_mask(
             config=self.config, inputs_embeds=hidden, attention_mask=(frame_mask > 0).long()
         )

@@ -115,10 +115,12 @@ class TrainConfig:
     caption_edits: int = key(
         0, "beyond the paper: wrong copies of each caption, further negatives of the videos", least=0
     )
-    event_twins: bool = key(
-        False,
-        "beyond the paper: a pair whose caption tells two events brings a twin into its batch, its caption and frames "
-        "with the two exchanged, so that only order tells them apart",
+    event_twins: float = key(
+        0.0,
+        "beyond the paper: in this last share of the epochs a pair whose caption tells two events brings a twin into "
+        "its batch, caption and frames with the two exchanged, so that only order tells them apart",
+        least=0,
+        most=1,
     )
 
     epochs: int = key(5, "passes over the data", least=1, section="Optimisation")

@@ -80,12 +80,15 @@ def test_features_unpack_into_the_similarity():
 def test_wrong_texts_are_negatives_of_every_video():
     model, batch = tiny_model(tpm_predictor=None), tiny_batch()
     texts = ("input_ids", "attention_mask", "word_weights")
-    wrong = {name: batch[name].flip(0)[:2] for name in texts}
+    wrong = {name: batch[name][:2].clone() for name in texts}
+    wrong["input_ids"][:, 1] += 1
     output = model(**batch, wrong_texts=wrong, return_loss=True)
     assert output.logits_per_text.shape == (3, 3) and len(output.wrong_texts.word_embeds) == 2
-    expected = output.logits_per_text.flip(0)[:2] / 100
-    torch.testing.assert_close(output.loss, negnce_loss(output.logits_per_text / 100, wrong_texts=expected))
     features = model.get_text_features(**wrong)
+    similarity = model.similarity(features, output.video_features)
+    expected = negnce_loss(output.logits_per_text / 100, wrong_texts=similarity)
+    torch.testing.assert_close(output.loss, expected)
+    assert not torch.isclose(expected, model(**batch, return_loss=True).loss)
     torch.testing.assert_close(model(**batch, wrong_texts=features, return_loss=True).loss, output.loss)
     with pytest.raises(ValueError, match="wrong_texts must have input_ids, attention_mask, word_weights of 7 tokens"):
         model(**batch, wrong_texts={name: value[:, :6] for name, value in wrong.items()}, return_loss=True)
@@ -240,6 +243,23 @@ def test_frame_order_matters_only_with_the_frame_transformer():
             batch["pixel_values_videos"] = batch["pixel_values_videos"].flip(1)
             backwards = model(**batch).logits_per_text
         assert torch.allclose(forwards, backwards, atol=1e-4) == (layers == 0)
+
+
+def test_frame_differences_show_what_has_changed_and_are_off_by_default():
+    plain = tiny_model(temporal_layers=1)
+    assert not any("difference" in name for name in plain.state_dict())
+    model = tiny_model(temporal_layers=1, frame_differences=True)
+    frames, mask = torch.randn(2, 4, 32), torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])
+    with torch.no_grad():
+        model.frame_transformer.load_state_dict(plain.frame_transformer.state_dict(), strict=False)
+        still = frames[:, :1].expand(-1, 4, -1)
+        expected = plain.join_frames(still, mask).frame_embeds
+        # Nothing changes, nothing is added.
+        torch.testing.assert_close(model.join_frames(still, mask).frame_embeds, expected)
+        whole = model.join_frames(frames, mask).frame_embeds
+        assert not torch.allclose(whole, plain.join_frames(frames, mask).frame_embeds)
+        other = torch.cat([frames[:, :3], torch.randn(2, 1, 32)], dim=1)  # padding changes nothing
+        torch.testing.assert_close(model.join_frames(other, mask).frame_embeds[1, :3], whole[1, :3])
 
 
 def test_vit_b32_size_checkpoint(tmp_path):

@@ -1,5 +1,6 @@
 """From pairs of a video and a caption to the inputs of a training step."""
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,20 +24,23 @@ class Row(NamedTuple):
 
     frames: `(frames uint8 (F, 3, H, W), frame_mask (F,))`, or None where the video could not be read.
     wrong: captions made from this one that are wrong for the video; None where none are made in this run.
+    twin: a further row of the same batch, if there is one.
     """
 
     sample: VideoSample
     caption: str
     frames: tuple[torch.Tensor, torch.Tensor] | None
     wrong: Sequence[str] | None = None
+    twin: "Row | None" = None
 
-    def twin(self) -> "Row | None":
-        """The pair with its two events exchanged, in the caption and in the frames; None where it tells of one event.
-        What it shows is right: the second half of the frames, then the first."""
-        exchanged = None if self.frames is None else exchange_events(self.caption)
-        if self.frames is None or exchanged is None:
-            return None
-        return self._replace(caption=exchanged, frames=exchange_halves(*self.frames), wrong=self.wrong and ())
+
+def twin_of(row: Row) -> Row | None:
+    """The row with its two events exchanged: in the caption, and in the frames, of which the second half comes first.
+    It is right, and only order tells it from its twin. None where the caption tells of one event."""
+    exchanged = exchange_events(row.caption)
+    if exchanged is None or row.frames is None:
+        return None
+    return row._replace(caption=exchanged, frames=exchange_halves(*row.frames), wrong=row.wrong and ())
 
 
 def exchange_halves(frames: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -71,6 +75,7 @@ class PairDataset(Dataset):
         frames: a `FrameReader` or `FrameMemory` of it.
         word_dropper: drops words from captions where given.
         editor: makes wrong captions where given, `edits` of each (or fewer, where no more can be made).
+        twins_from: the epoch from which on a row that tells of two events has a twin.
         seed: with the pair, decides which words are dropped or replaced.
     """
 
@@ -81,10 +86,12 @@ class PairDataset(Dataset):
         word_dropper: WordDropper | None = None,
         editor: CaptionEditor | None = None,
         edits: int = 1,
+        twins_from: float = math.inf,
         seed: int = 0,
     ):
         self.samples, self.frames, self.seed = samples, frames, seed
         self.word_dropper, self.editor, self.edits = word_dropper, editor, edits
+        self.twins_from = twins_from
 
     def __getitem__(self, pair: Pair) -> Row:
         sample = self.samples[pair.video]
@@ -93,7 +100,8 @@ class PairDataset(Dataset):
         if self.word_dropper is not None:
             caption = self.word_dropper.drop(pair.video, caption, rng)
         wrong = None if self.editor is None else self.editor.edits(pair.video, caption, self.edits, rng)
-        return Row(sample, caption, self.frames[pair.video], wrong)
+        row = Row(sample, caption, self.frames[pair.video], wrong)
+        return row._replace(twin=twin_of(row)) if pair.epoch >= self.twins_from else row
 
 
 class Collator:
@@ -103,7 +111,6 @@ class Collator:
 
     Args:
         processor: encodes captions.
-        twins: add each row's twin, where it has one, at the end.
         fixed_length: pad every batch to `max_words`, as is always done where the text tower needs its full length.
             Shapes that never change suit `torch.compile`; only the number of wrong captions, where there are any,
             still does.
@@ -111,13 +118,12 @@ class Collator:
 
     MOST_KEPT = 1_000_000
 
-    def __init__(self, processor: DmaeProcessor, fixed_length: bool = False, twins: bool = False):
-        self.processor, self.fixed_length, self.twins = processor, fixed_length, twins
+    def __init__(self, processor: DmaeProcessor, fixed_length: bool = False):
+        self.processor, self.fixed_length = processor, fixed_length
         self.encoded: dict[str, dict[str, torch.Tensor]] = {}
 
     def __call__(self, rows: Sequence[Row]) -> PairBatch:
-        if self.twins:
-            rows = [*rows, *(twin for row in rows if (twin := row.twin()) is not None)]
+        rows = [*rows, *(row.twin for row in rows if row.twin is not None)]
         readable = [(row, row.frames) for row in rows if row.frames is not None]
         captions = [row.caption for row, _ in readable]
         wrong = [caption for row, _ in readable for caption in row.wrong or ()]

@@ -49,7 +49,7 @@ def make_batches(config: TrainConfig, processor: DmaeProcessor, accelerator: Acc
         if config.streaming:
             raise ConfigError("word_weighting=idf counts all captions first, which a stream has not: streaming=false")
         processor.learn_idf(caption for sample in samples for caption in sample.captions)
-    collate = Collator(processor, fixed_length=config.compile, twins=config.event_twins)
+    collate = Collator(processor, fixed_length=config.compile)
     if config.streaming:
         return StreamBatches(samples, collate, config, accelerator.num_processes)
     return CorpusBatches(list(samples), collate, config, accelerator)
@@ -78,7 +78,9 @@ class CorpusBatches:
         shares = {"exchange_share": 0.0} if config.event_twins else {}
         editor = CaptionEditor(captions, **shares) if config.caption_edits else None
         self.loader = DataLoader(
-            PairDataset(samples, self.frames, dropper, editor, config.caption_edits, config.seed),
+            PairDataset(
+                samples, self.frames, dropper, editor, config.caption_edits, self._twins_from(config), config.seed
+            ),
             batch_sampler=self.sampler,
             collate_fn=collate,
             num_workers=0 if isinstance(self.frames, FrameMemory) else config.num_workers,
@@ -87,6 +89,14 @@ class CorpusBatches:
             # Its own, or starting an epoch would draw from the global state, which a resumed run must find unchanged.
             generator=torch.Generator(),
         )
+
+    def _twins_from(self, config: TrainConfig) -> float:
+        """The first epoch of the last share `event_twins` of them, `max_steps` counted in epochs."""
+        batches = len(self.sampler.plan(0))
+        if not config.event_twins or not batches:
+            return math.inf
+        steps = config.max_steps and config.max_steps * config.gradient_accumulation_steps
+        return (1 - config.event_twins) * (steps / batches if steps else config.epochs)
 
     def total(self, epochs: int, group: int) -> int:
         """Optimizer steps in `epochs`, `group` batches each."""
@@ -132,7 +142,7 @@ class StreamBatches:
         self.stream = stream.shuffle(config.seed, config.shuffle_buffer) if hasattr(stream, "shuffle") else stream
         self.collate, self.config = collate, config
         self.share = config.batch_size // num_processes
-        for name in ("word_dropping", "caption_edits"):
+        for name in ("word_dropping", "caption_edits", "event_twins"):
             if getattr(config, name):
                 logger.warning("%s has no effect on a stream: it needs the whole corpus", name)
 

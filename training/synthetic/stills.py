@@ -166,7 +166,11 @@ def train_towers(
         optimizer.step()
         scheduler.step()
         if step % RECORD_EVERY == 0 or step == steps:
-            found = {"step": step, "loss": contrast.item(), "logit_scale": float(log_scale.exp().clamp(max=100))}
+            found = {
+                "step": step,
+                "loss": contrast.item(),
+                "logit_scale": float(log_scale.detach().exp().clamp(max=MAX_LOGIT_SCALE)),
+            }
             records.append({**found, "R@1": recall_of_stills(model, processor, measured)})
     _keep_scale(model, log_scale.detach())
     model.eval()

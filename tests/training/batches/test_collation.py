@@ -1,5 +1,7 @@
+import math
 from collections import Counter
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from training_parts import WORDS, tiny_model, write_corpus
 
 from dmae.modeling.normalization import Normalizer
 from dmae.training.batches.caption_edits import CaptionEditor
-from dmae.training.batches.collation import Collator, PairDataset, to_device
+from dmae.training.batches.collation import Collator, PairDataset, Row, exchange_halves, to_device, twin_of
 from dmae.training.batches.loading import make_batches
 from dmae.training.batches.sampling import Pair, PairBatchSampler, unique_batches
 from dmae.training.batches.word_dropping import WordDropper
@@ -187,3 +189,60 @@ def test_idf_is_learned_from_the_training_captions(tmp_path):
     with pytest.raises(ConfigError, match="which a stream has not"):
         processor.token_frequencies = None
         make_batches(replace(config, streaming=True, max_steps=1), processor, Accelerator(cpu=True))
+
+
+@given(
+    counts=st.lists(st.integers(1, 4), min_size=8, max_size=30),
+    consecutive=st.integers(2, 4),
+    epoch_over=st.sampled_from(["captions", "videos"]),
+    epoch=st.integers(0, 3),
+)
+@settings(max_examples=50, deadline=None)
+def test_neighbours_share_a_batch_and_nothing_is_lost(counts, consecutive, epoch_over, epoch):
+    options = {"epoch_over": epoch_over, "consecutive": consecutive, "seed": 2}
+    (batch,) = PairBatchSampler([1] * len(counts), len(counts), **options).plan(epoch)
+    blocks = [pair.video // consecutive for pair in batch]
+    assert sum(one != other for one, other in pairwise(blocks)) == len(set(blocks)) - 1  # each stays together
+    pairs = [pair for batch in PairBatchSampler(counts, len(counts), **options).plan(epoch) for pair in batch]
+    assert len(set(pairs)) == len(pairs)
+    if epoch_over == "videos":
+        assert sorted(pair.video for pair in pairs) == list(range(len(counts)))
+
+
+def test_a_corpus_without_neighbours_keeps_its_plan():
+    plans = [PairBatchSampler([2] * 9, 4, seed=3, **more).plan(1) for more in ({}, {"consecutive": 1})]
+    assert plans[0] == plans[1]
+
+
+@pytest.mark.parametrize(("real", "order"), [(4, [2, 3, 0, 1, 4]), (5, [2, 3, 4, 0, 1]), (1, [0, 1, 2, 3, 4])])
+def test_halves_are_exchanged_and_padding_stays(real, order):
+    mask = (torch.arange(5) < real).float()
+    frames, kept = exchange_halves(torch.arange(5)[:, None], mask)
+    assert frames[:, 0].tolist() == order and kept.equal(mask)
+
+
+def test_a_told_order_brings_its_twin(processor):
+    frames = torch.arange(2, dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 3, 32, 32), torch.ones(2)
+    texts = ("red moves, then blue stands", "red moves and blue stands")
+    rows = [Row(VideoSample(text, "x", (text,)), text, frames, ["a wrong one"]) for text in texts]
+    rows.append(rows[0]._replace(frames=None))
+    batch = Collator(processor)([row._replace(twin=twin_of(row)) for row in rows])
+    assert batch.captions == [*texts, "blue stands, then red moves"]
+    assert batch.inputs["pixel_values_videos"][:, :, 0, 0, 0].tolist() == [[0, 1], [0, 1], [1, 0]]
+    assert len(batch.inputs["wrong_texts"]["input_ids"]) == 2 and len(batch) == 3
+    assert Collator(processor)(rows).captions == list(texts)
+    dataset = PairDataset([row.sample for row in rows], [frames] * 3, twins_from=1.5)
+    assert [dataset[Pair(0, 0, epoch)].twin is None for epoch in (0, 1, 2, 3)] == [True, True, False, False]
+
+
+def test_twins_come_in_the_last_share_of_the_epochs(tmp_path):
+    corpus = write_corpus(tmp_path / "corpus", videos=8)
+    settings = {"dataset": str(corpus), "epoch_over": "videos", "batch_size": 4, "num_workers": 0, "model": "x"}
+
+    def starts(**changes) -> float:
+        return make_batches(
+            TrainConfig(**settings, **changes), tiny_model()[1], Accelerator()
+        ).loader.dataset.twins_from
+
+    assert starts(epochs=4, event_twins=0.25) == 3 and starts(max_steps=10, event_twins=0.4) == pytest.approx(3)
+    assert starts(event_twins=1.0) == 0 and starts() == math.inf

@@ -91,8 +91,13 @@ def test_training_changes_the_towers_alone():
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # that a caption is cut, spelled letter by letter
-        train_towers(model, processor, 3, scenes=10, batch_size=8, progress=False)
+        records = train_towers(model, processor, 3, scenes=10, batch_size=8, progress=False)
+    assert [record["step"] for record in records] == [3] and 0 <= records[0]["R@1"] <= 100
+    # α is kept where a checkpoint of CLIP's keeps it, and where a fixed one is.
+    assert model.logit_scale.exp().item() == pytest.approx(model.config.logit_scale, rel=1e-5)
+    assert model.config.logit_scale == pytest.approx(records[0]["logit_scale"], abs=1e-3) != 20
     changed = {name for name, weight in model.state_dict().items() if not weight.equal(before[name])}
+    changed.remove("logit_scale")
     assert changed
     assert all(name.startswith(("text_", "vision_", "visual_")) for name in changed), changed
     assert "vision_model.embeddings.patch_embedding.weight" in changed and "text_projection.weight" in changed

@@ -12,7 +12,16 @@ import pytest
 from dmae.training.commands import synthetic as command
 from dmae.training.synthetic.captions import MOTION_WORDS, SIZE_WORDS, describe, phrases
 from dmae.training.synthetic.rendering import FPS, render
-from dmae.training.synthetic.scenes import COLOURS, DIRECTIONS, SHAPES, Scene, Thing, capacity, sample_scenes
+from dmae.training.synthetic.scenes import (
+    COLOURS,
+    DIRECTIONS,
+    SHAPES,
+    Scene,
+    Thing,
+    capacity,
+    sample_groups,
+    sample_scenes,
+)
 from dmae.training.synthetic.synthetic import write_corpus
 
 SIZES = {"num_train": 6, "num_test": 5, "seed": 3, "progress": False}
@@ -240,3 +249,37 @@ def test_command_writes_the_corpus(tmp_path, capsys):
     assert command.run(parser.parse_args([str(tmp_path / "c"), *sizes])) == 0
     assert "2 training and 1 test" in capsys.readouterr().out
     assert [len(row["captions"]) for row in rows(tmp_path / "c" / "train")] == [8, 8]
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_near_duplicates_differ_in_one_attribute(split):
+    scenes = list(sample_groups(split, 202, 4, random.Random(1)))
+    assert len(scenes) == 202
+    known = {
+        frozenset(thing.look for thing in scene.things) for scene in sample_scenes("train", 6000, random.Random(2))
+    }
+    for number in range(0, 200, 4):
+        first, *copies = scenes[number : number + 4]
+        meanings = {scene.meaning() for scene in (first, *copies)}
+        assert len(meanings) == 4
+        for copy in copies:
+            exchanged = [(0, 0), (1, 1)] if first.meaning()[1:] != copy.meaning()[:0:-1] else [(0, 1), (1, 0)]
+            differing = sum(
+                getattr(first.things[one], name) != getattr(copy.things[other], name)
+                for one, other in exchanged
+                for name in ("colour", "shape", "size", "motion")
+            )
+            assert differing == (exchanged == [(0, 0), (1, 1)]), (first, copy)
+        assert split == "train" or not {frozenset(t.look for t in scene.things) for scene in copies} & known
+    if split == "test":
+        assert len({scene.meaning() for scene in scenes}) == 202  # a caption still fits one video
+
+
+def test_a_corpus_of_near_duplicates_is_another_corpus(tmp_path, capsys):
+    root = tmp_path / "corpus"
+    write_corpus(root, group=2, workers=0, **SIZES)
+    assert json.loads((root / "spec.json").read_text())["group"] == 2
+    with pytest.raises(ValueError, match="holds a corpus of another spec"):
+        write_corpus(root, workers=0, **SIZES)
+    with pytest.raises(ValueError, match="group must be at least 1, not 0"):
+        write_corpus(tmp_path / "other", group=0, workers=0, **SIZES)
