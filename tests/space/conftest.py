@@ -72,6 +72,26 @@ class Visitor:
         self.page.keyboard.press("Enter")
         self.page.wait_for_selector("#results .card:not([data-old]), #results .message")
 
+    def limit(self, field: str, seconds: str, cards: int) -> None:
+        """Types a length into a field that is unfolded and presses Enter, until so many cards are shown. A field that
+        has only just been unfolded may be emptied again by Gradio, which a visitor who types on sees."""
+        from playwright.sync_api import TimeoutError as TooLate
+
+        typed = self.page.locator(f"{field} input")
+        for last in (False, False, True):
+            typed.fill(seconds)
+            typed.press("Enter")
+            try:
+                self.page.wait_for_function(
+                    "(count) => document.querySelectorAll('#results .card').length == count",
+                    arg=cards,
+                    timeout=20_000 if last else 5_000,
+                )
+                return
+            except TooLate:
+                if last or typed.input_value() == seconds:
+                    raise
+
     def cards(self) -> list[str]:
         return self.page.eval_on_selector_all("#results .card", "cards => cards.map((card) => card.dataset.id)")
 

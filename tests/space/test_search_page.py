@@ -136,13 +136,10 @@ def test_filter_by_length(visit, space):
     visitor.open()
     visitor.search(QUERY)
     visitor.page.click("#more button:has-text('length')")
-    visitor.page.fill("#longest input", "3")
-    visitor.page.keyboard.press("Enter")
-    visitor.page.wait_for_function("document.querySelectorAll('#results .card').length == 7")
+    visitor.limit("#longest", "3", cards=7)
     assert visitor.cards() == space.ids(QUERY, 12, where="duration <= 3")
     assert all("short" in card for card in visitor.cards())
-    visitor.page.fill("#longest input", "1")
-    visitor.page.keyboard.press("Enter")
+    visitor.limit("#longest", "1", cards=0)
     visitor.page.wait_for_selector("#results .message:has-text('Nothing found')")
 
 
