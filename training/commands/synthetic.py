@@ -21,6 +21,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="near-duplicates: N videos that follow one another differ in one attribute (default: %(default)s, none)",
     )
+    parser.add_argument(
+        "--unseen-forms",
+        type=int,
+        default=0,
+        metavar="N",
+        help="N of the six forms of sentence are in test captions only (default: %(default)s)",
+    )
     parser.add_argument("--films", type=int, metavar="N", help="write N long films with known spans instead")
     parser.add_argument("--scenes", type=int, default=120, help="scenes per film (default: %(default)s)")
     parser.add_argument("--workers", type=int, metavar="N", help="processes (default: all cores)")
@@ -43,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
         size=args.size,
         phrases_per_train_video=args.phrases,
         group=args.group,
+        unseen_forms=args.unseen_forms,
         workers=args.workers,
     )
     print(f"{root}: {args.train} training and {args.test} test videos")

@@ -80,9 +80,10 @@ class Wording:
         return f"a {SIZE_WORDS[thing.size][self.sizes[place]]} {thing.colour} {thing.shape}"
 
 
-def wordings(scene: Scene, count: int, rng: random.Random) -> list[Wording]:
-    """`count` wordings, of different phrasings as long as there are any left."""
-    phrasings = rng.sample(range(len(PHRASINGS[scene.order])), len(PHRASINGS[scene.order]))
+def wordings(scene: Scene, count: int, rng: random.Random, forms: range | None = None) -> list[Wording]:
+    """`count` wordings, of different phrasings while there are any left; `forms`: the phrasings to choose from."""
+    forms = forms or range(len(PHRASINGS[scene.order]))
+    phrasings = rng.sample(forms, len(forms))
     mentions = [(0, 1)] if scene.order == "then" else [(0, 1), (1, 0)]
     return [
         Wording(
@@ -108,10 +109,10 @@ def _phrase(kind: str, scene: Scene, rng: random.Random) -> str:
     return kind.format(size=size, colour=thing.colour, shape=thing.shape, does=does, doing=doing)
 
 
-def describe(scene: Scene, count: int, rng: random.Random) -> dict:
+def describe(scene: Scene, count: int, rng: random.Random, forms: range | None = None) -> dict:
     """The captions of a scene and one hard negative of each kind (order only where there is one): a caption that is
-    wrong in exactly one attribute, beside the right one that it was made from."""
-    choices = wordings(scene, count, rng)
+    wrong in exactly one attribute, beside the right one that it was made from. `forms`: as in `wordings`."""
+    choices = wordings(scene, count, rng, forms)
     negatives = []
     for kind in KINDS if scene.order == "then" else KINDS[:-1]:
         wording = rng.choice(choices)

@@ -17,7 +17,7 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from ..corpora import CorpusError
-from .captions import describe, phrases
+from .captions import PHRASINGS, describe, phrases
 from .rendering import render, write_video
 from .scenes import Scene, sample_groups, sample_scenes
 
@@ -38,6 +38,7 @@ def write_corpus(
     captions_per_test_video: int = 1,
     phrases_per_train_video: int = 0,
     group: int = 1,
+    unseen_forms: int = 0,
     workers: int | None = None,
     progress: bool = True,
 ) -> Path:
@@ -52,6 +53,7 @@ def write_corpus(
         phrases_per_train_video: short texts such as "a red circle" among the captions of a training video; all else
             is the same with and without them.
         group: videos that follow one another and differ in one attribute only, near-duplicates; 1: none on purpose.
+        unseen_forms: so many of the six forms of sentence are for test captions, the others for training captions.
         workers: processes that draw and encode; all cores by default.
 
     Returns:
@@ -69,10 +71,10 @@ def write_corpus(
         "captions_per_train_video": captions_per_train_video,
         "captions_per_test_video": captions_per_test_video,
     }
-    if phrases_per_train_video:
-        spec["phrases_per_train_video"] = phrases_per_train_video
-    if group != 1:  # a corpus without has the spec that it always had
-        spec["group"] = group
+    # A corpus without these has the spec that it always had.
+    spec |= {"phrases_per_train_video": phrases_per_train_video} if phrases_per_train_video else {}
+    spec |= {"group": group} if group != 1 else {}
+    spec |= {"unseen_forms": unseen_forms} if unseen_forms else {}
     _check(spec)
     rows = {split: list(_rows(split, spec)) for split in SPLITS}
     root = Path(destination).expanduser()
@@ -98,6 +100,8 @@ def _check(spec: dict) -> None:
     for name, value in spec.items():
         if name not in ("seed", "size") and value < 1:
             raise CorpusError(f"{name} must be at least 1, not {value}")
+    if not 0 <= spec.get("unseen_forms", 0) < min(map(len, PHRASINGS.values())):
+        raise CorpusError(f"unseen_forms must leave at least one form to train on, not {spec['unseen_forms']}")
     if spec["size"] < 32 or spec["size"] % 2:
         raise CorpusError(f"size must be an even number of pixels, at least 32, not {spec['size']}")
 
@@ -127,11 +131,18 @@ def _rows(split: str, spec: dict) -> Iterator[tuple[Scene, dict]]:
     words = random.Random(f"{spec['seed']} {split} words")
     short = random.Random(f"{spec['seed']} {split} phrases")
     count, group = spec[f"num_{split}"], spec.get("group", 1)
+    forms = _forms(split, spec.get("unseen_forms", 0))
     drawn = sample_scenes(split, count, scenes) if group == 1 else sample_groups(split, count, group, scenes)
     for number, scene in enumerate(drawn, 1):
-        text = describe(scene, spec[f"captions_per_{split}_video"], words)
+        text = describe(scene, spec[f"captions_per_{split}_video"], words, forms)
         text["captions"] += phrases(scene, spec.get(f"phrases_per_{split}_video", 0), short)
         yield scene, {"video": f"{number:06d}.mp4", **text}
+
+
+def _forms(split: str, unseen: int) -> range | None:
+    """Which forms of sentence a split's captions may have; None for all."""
+    first = min(map(len, PHRASINGS.values())) - unseen
+    return None if not unseen else range(first) if split == "train" else range(first, first + unseen)
 
 
 def _write_videos(jobs: list[tuple[Scene, int, Path]], workers: int, progress: bool) -> None:

@@ -283,3 +283,29 @@ def test_a_corpus_of_near_duplicates_is_another_corpus(tmp_path, capsys):
         write_corpus(root, workers=0, **SIZES)
     with pytest.raises(ValueError, match="group must be at least 1, not 0"):
         write_corpus(tmp_path / "other", group=0, workers=0, **SIZES)
+
+
+def test_test_captions_may_have_forms_that_training_never_has(tmp_path):
+    root = write_corpus(
+        tmp_path / "corpus", num_train=40, num_test=40, seed=1, unseen_forms=2, workers=0, progress=False
+    )
+    forms = {
+        split: {form(caption) for row in rows(root / split) for caption in row["captions"]}
+        for split in ("train", "test")
+    }
+    assert forms["test"] and not forms["test"] & forms["train"] and len(forms["train"]) == 8
+    with pytest.raises(ValueError, match="unseen_forms must leave at least one form"):
+        write_corpus(tmp_path / "other", unseen_forms=6, workers=0, **SIZES)
+
+
+def form(caption: str) -> str:
+    """The words of a caption that stay when the objects and their motions are taken out."""
+    looks = re.compile(rf"a (?:{'|'.join(word for words in SIZE_WORDS.values() for word in words)}) \w+ \w+")
+    motions = sorted(
+        (text for pairs in MOTION_WORDS.values() for pair in pairs for text in pair), key=len, reverse=True
+    )
+    finite = {pair[0] for pairs in MOTION_WORDS.values() for pair in pairs}
+    bare = looks.sub("X", caption)
+    for text in motions:
+        bare = re.sub(rf"\b{text}\b", "does" if text in finite else "doing", bare)
+    return bare
