@@ -24,6 +24,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="STEPS",
         help="train the towers for this many steps on drawn stills, so that they know what is where (default: 0)",
     )
+    parser.add_argument(
+        "--short-share",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="this share of the stills' captions are as short as queries, 0 to 1 (default: %(default)s)",
+    )
     parser.add_argument("--temporal-layers", type=int, default=2, help="layers of the frame transformer (default: 2)")
 
 
@@ -37,9 +44,11 @@ def run(args: argparse.Namespace) -> int:
     options = {name: getattr(args, name) for name in (*names, "temporal_layers")}
     if args.stills < 0:
         raise InputError(f"--stills {args.stills}: give the number of steps, at least 0")
+    if not 0 <= args.short_share <= 1:
+        raise InputError(f"--short-share {args.short_share}: give a share of the captions, from 0 to 1")
     model, processor = new_model([*captions, *(vocabulary() if args.stills else ())], **options)
     if args.stills:
-        records = train_towers(model, processor, args.stills, seed=args.seed)
+        records = train_towers(model, processor, args.stills, short_share=args.short_share, seed=args.seed)
     model.save_pretrained(args.destination)
     processor.save_pretrained(args.destination)
     if args.stills:

@@ -56,7 +56,7 @@ def test_a_wrong_caption_differs_in_places_alone(stills):
     rng = random.Random(0)
     different = short = 0
     for still in range(len(stills)):
-        right, wrong = stills.describe(still, rng)
+        right, wrong = stills.describe(still, rng, short_share=0.3)
         looks = [re.sub(r" (up|down|to the left|to the right)\b", "", text) for text in (right, wrong)]
         assert looks[0] == looks[1] and right.count(" to the ") == wrong.count(" to the ")
         short += " and " not in right
