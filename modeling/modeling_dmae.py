@@ -28,7 +28,7 @@ from .errors import InputError, ModelError
 from .features import TextFeatures, VideoFeatures
 from .file_modes import follow_umask
 from .frame_transformer import FrameTransformer
-from .losses import info_nce_loss, negnce_loss
+from .losses import CappedScale, info_nce_loss, negnce_loss
 from .output import DmaeOutput
 from .similarity import dmae_similarity
 from .token_masking import ATTENTION_PREDICTORS, TokenWeightPredictor, partial_order_loss
@@ -36,21 +36,6 @@ from .token_shift import add_token_shift, frame_neighbours
 
 HUB_OPTIONS = ("revision", "token", "cache_dir", "local_files_only", "force_download", "subfolder")
 TOWERS = ("text_model.", "vision_model.", "text_projection.", "visual_projection.")
-
-MAX_LOGIT_SCALE = 100.0  # the largest inverse temperature that training may reach, CLIP's
-
-
-class CappedScale(torch.autograd.Function):
-    """`min(scale, 100)`. At the cap the gradient still lowers the scale; a clamp's would be 0 and hold it for good."""
-
-    @staticmethod
-    def forward(ctx, scale: torch.Tensor) -> torch.Tensor:
-        ctx.at_cap = scale >= MAX_LOGIT_SCALE
-        return scale.clamp(max=MAX_LOGIT_SCALE)
-
-    @staticmethod
-    def backward(ctx, gradient: torch.Tensor) -> torch.Tensor:
-        return torch.where(ctx.at_cap, gradient.clamp(min=0), gradient)
 
 
 class DmaePreTrainedModel(CLIPPreTrainedModel):
