@@ -5,9 +5,8 @@
 Each is imported on first use from where it is raised.
 """
 
-from typing import TYPE_CHECKING
-
-from .modeling.lazy_names import on_first_use
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .modeling.errors import DmaeError, InputError, MissingPackageError, ModelError, VideoDecodeError
@@ -34,16 +33,23 @@ __all__ = [
     "VideoIndexError",
 ]
 
-__getattr__ = on_first_use(
-    globals(),
-    {
-        "modeling.errors": ("DmaeError", "InputError", "MissingPackageError", "ModelError", "VideoDecodeError"),
-        "retrieval.errors": ("VideoIndexError",),
-        "training.checkpoints": ("CheckpointError",),
-        "training.config": ("ConfigError",),
-        "training.corpora": ("CorpusError",),
-        "training.loop": ("TrainingError",),
-        "training.release.convert": ("ConversionError",),
-        "training.release.push": ("PublishingError",),
-    },
-)
+_HOMES = {
+    **dict.fromkeys(
+        ("DmaeError", "InputError", "MissingPackageError", "ModelError", "VideoDecodeError"), "modeling.errors"
+    ),
+    "VideoIndexError": "retrieval.errors",
+    "CheckpointError": "training.checkpoints",
+    "ConfigError": "training.config",
+    "CorpusError": "training.corpora",
+    "TrainingError": "training.loop",
+    "ConversionError": "training.release.convert",
+    "PublishingError": "training.release.push",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"dmae.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value

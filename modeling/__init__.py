@@ -3,9 +3,8 @@
 Imported on first use: the similarity, the losses and the reading of frames need no transformers.
 """
 
-from typing import TYPE_CHECKING
-
-from .lazy_names import on_first_use
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .configuration_dmae import DmaeConfig
@@ -69,34 +68,50 @@ __all__ = [
     "read_picture",
 ]
 
-__getattr__ = on_first_use(
-    globals(),
-    {
-        "configuration_dmae": ("DmaeConfig",),
-        "encoding": ("encode_texts", "encode_videos"),
-        "errors": ("DmaeError", "InputError", "MissingPackageError", "ModelError", "VideoDecodeError", "one_line"),
-        "features": ("TextFeatures", "VideoFeatures"),
-        "loading": ("load_pretrained",),
-        "losses": ("info_nce_loss", "negnce_loss"),
-        "media_files": ("IMAGE_SUFFIXES", "VIDEO_SUFFIXES"),
-        "modeling_dmae": ("DmaeModel",),
-        "output": ("DmaeOutput",),
-        "picture_reading": ("is_picture", "read_picture"),
-        "precision": ("place",),
-        "processing_dmae": ("DmaeProcessor",),
-        "similarity": ("dmae_similarity", "nearest_frames"),
-        "token_masking": (
-            "AttentionTokenWeightPredictor",
-            "ProjectedAttentionTokenWeightPredictor",
-            "TokenWeightPredictor",
-            "adaptive_mask",
-            "partial_order_loss",
-        ),
-        "video_processing_dmae": ("DmaeVideoProcessor",),
-        "video_reading": ("VideoFrames", "VideoLimits", "read_frames"),
-        "video_stream": ("FrameStream",),
-    },
-)
+_MODULES = {
+    "IMAGE_SUFFIXES": "media_files",
+    "VIDEO_SUFFIXES": "media_files",
+    "AttentionTokenWeightPredictor": "token_masking",
+    "DmaeConfig": "configuration_dmae",
+    "DmaeError": "errors",
+    "DmaeModel": "modeling_dmae",
+    "DmaeOutput": "output",
+    "DmaeProcessor": "processing_dmae",
+    "DmaeVideoProcessor": "video_processing_dmae",
+    "FrameStream": "video_stream",
+    "InputError": "errors",
+    "MissingPackageError": "errors",
+    "ModelError": "errors",
+    "ProjectedAttentionTokenWeightPredictor": "token_masking",
+    "TextFeatures": "features",
+    "TokenWeightPredictor": "token_masking",
+    "VideoDecodeError": "errors",
+    "VideoFeatures": "features",
+    "VideoFrames": "video_reading",
+    "VideoLimits": "video_reading",
+    "adaptive_mask": "token_masking",
+    "dmae_similarity": "similarity",
+    "encode_texts": "encoding",
+    "encode_videos": "encoding",
+    "info_nce_loss": "losses",
+    "is_picture": "picture_reading",
+    "load_pretrained": "loading",
+    "nearest_frames": "similarity",
+    "negnce_loss": "losses",
+    "one_line": "errors",
+    "partial_order_loss": "token_masking",
+    "place": "precision",
+    "read_frames": "video_reading",
+    "read_picture": "picture_reading",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_MODULES[name]}", __name__), name)
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:

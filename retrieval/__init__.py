@@ -1,8 +1,7 @@
 """The video index: encoding a corpus, searching it, sharing it."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING
-
-from dmae.modeling.lazy_names import on_first_use
 
 if TYPE_CHECKING:
     from .errors import VideoIndexError
@@ -35,20 +34,28 @@ __all__ = [
     "span_clock",
 ]
 
-__getattr__ = on_first_use(
-    globals(),
-    {
-        "errors": ("VideoIndexError",),
-        "index": ("VideoIndex",),
-        "indexing.report": ("AddReport",),
-        "search.explanation": ("Explanation",),
-        "search.limits": ("SearchLimits",),
-        "search.query": ("EncodedQuery",),
-        "search.scoring": ("ScoreOptions",),
-        "search.searcher": ("SearchHit",),
-        "sharing.clips": ("clip_name", "cut_clip"),
-        "storage.rows": ("VideoFile",),
-        "times": ("clock", "span_clock"),
-        "watching": ("check_watching",),
-    },
-)
+_MODULES = {
+    "AddReport": "indexing.report",
+    "EncodedQuery": "search.query",
+    "Explanation": "search.explanation",
+    "ScoreOptions": "search.scoring",
+    "VideoFile": "storage.rows",
+    "VideoIndexError": "errors",
+    "VideoIndex": "index",
+    "check_watching": "watching",
+    "clip_name": "sharing.clips",
+    "clock": "times",
+    "cut_clip": "sharing.clips",
+    "SearchHit": "search.searcher",
+    "SearchLimits": "search.limits",
+    "span_clock": "times",
+}
+
+
+def __getattr__(name: str):
+    # On first use, so that `dmae --help` starts without torch.
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_MODULES[name]}", __name__), name)
+    globals()[name] = value
+    return value

@@ -45,7 +45,18 @@ def search_tab(page: gr.Blocks, services: Services, examples: list[str]) -> gr.R
         the row where visitors with videos of their own choose where to search, hidden for the others.
     """
     asked = gr.State(None, time_to_live=60 * services.settings.session_minutes)
-    text, button = _question()
+    with gr.Row(elem_classes="ask", equal_height=True):
+        text = gr.Textbox(
+            placeholder=label("describe"),
+            label=label("question"),
+            show_label=False,
+            max_length=MAX_QUERY,
+            autofocus=True,
+            scale=5,
+            elem_id="query",
+            container=False,
+        )
+        button = gr.Button(label("search"), variant="primary", scale=0, min_width=130, elem_id="search")
     chips = []
     with gr.Row(elem_classes="chips"):
         for example in examples:
@@ -53,7 +64,16 @@ def search_tab(page: gr.Blocks, services: Services, examples: list[str]) -> gr.R
     with gr.Row(visible=False, elem_id="where") as where:
         in_index = gr.Checkbox(True, label=label("in_index"), container=False, elem_id="in-index")
         in_mine = gr.Checkbox(True, label=label("in_mine"), container=False, elem_id="in-mine")
-    shortest, longest, example_file = _more_ways()
+    with gr.Accordion(label("more_ways"), open=False, elem_id="more"):
+        with gr.Row():
+            shortest = gr.Number(None, label=label("at_least"), placeholder=label("any"), elem_id="shortest")
+            longest = gr.Number(None, label=label("at_most"), placeholder=label("any"), elem_id="longest")
+        example_file = gr.File(
+            label=label("like_this"),
+            file_types=sorted(VIDEO_SUFFIXES | IMAGE_SUFFIXES),
+            height=120,
+            elem_id="example",
+        )
     with gr.Row(elem_classes="found", equal_height=False):
         with gr.Column(scale=5, min_width=320):
             results = gr.HTML(elem_id="results", js_on_load=ON_LOAD)
@@ -80,33 +100,6 @@ def search_tab(page: gr.Blocks, services: Services, examples: list[str]) -> gr.R
     page.load(None, None, [shortest, longest], js="() => [null, null]")  # Gradio shows 0 where there is no value
     page.load(handlers.restore, None, [text, *outputs], api_visibility="private", show_progress="hidden")
     return where
-
-
-def _question() -> tuple[gr.Textbox, gr.Button]:
-    with gr.Row(elem_classes="ask", equal_height=True):
-        text = gr.Textbox(
-            placeholder=label("describe"),
-            label=label("question"),
-            show_label=False,
-            max_length=MAX_QUERY,
-            autofocus=True,
-            scale=5,
-            elem_id="query",
-            container=False,
-        )
-        return text, gr.Button(label("search"), variant="primary", scale=0, min_width=130, elem_id="search")
-
-
-def _more_ways() -> tuple[gr.Number, gr.Number, gr.File]:
-    """The shortest and the longest duration, and an example."""
-    with gr.Accordion(label("more_ways"), open=False, elem_id="more"):
-        with gr.Row():
-            shortest = gr.Number(None, label=label("at_least"), placeholder=label("any"), elem_id="shortest")
-            longest = gr.Number(None, label=label("at_most"), placeholder=label("any"), elem_id="longest")
-        example = gr.File(
-            label=label("like_this"), file_types=sorted(VIDEO_SUFFIXES | IMAGE_SUFFIXES), height=120, elem_id="example"
-        )
-    return shortest, longest, example
 
 
 class _Handlers:

@@ -14,10 +14,10 @@ from dmae.modeling import VIDEO_SUFFIXES, VideoDecodeError, VideoLimits, encode_
 from dmae.retrieval import VideoFile, VideoIndex
 
 from .decoding import Decoder
-from .guards import folder_bytes
 from .library import Library
 from .settings import Settings
 from .texts import UserError
+from .upload_guard import folder_bytes
 
 MB = 1_000_000
 SWEEP_SECONDS = 60

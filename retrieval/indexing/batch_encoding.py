@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import torch
 
-from dmae.modeling.encoding import Normalizer, cropped_bytes, inference
+from dmae.modeling.encoding import inference
+from dmae.modeling.normalization import Normalizer, cropped_bytes
 from dmae.modeling.video_reading import VideoFrames
 
 from ..storage.rows import VideoFile

@@ -36,12 +36,15 @@ class FieldStore:
 
     def at(self, slots: Iterable[int]) -> list[dict]:
         """The fields in some slots."""
-        found = []
-        for slot in slots:
-            batch = bisect_right(self._starts, slot) - 1
-            row = slot - self._starts[batch]
-            found.append({name: self._batches[batch][name][row].as_py() for name in FIELD_COLUMNS})
-        return found
+        wanted = list(slots)
+        rows: dict[int, list[int]] = {}  # of each batch
+        for slot in wanted:
+            rows.setdefault(bisect_right(self._starts, slot) - 1, []).append(slot)
+        found = {}
+        for batch, own in rows.items():
+            places = pa.array([slot - self._starts[batch] for slot in own])
+            found |= zip(own, self._batches[batch].take(places).to_pylist())
+        return [found[slot] for slot in wanted]
 
     @property
     def nbytes(self) -> int:

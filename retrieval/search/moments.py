@@ -1,13 +1,14 @@
 """Spans of videos that match a query, from the scores of the frames of their segments."""
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 import numpy as np
 
-from .candidates import CandidateSource
+from .candidates import QUERY_GROUP, CandidateSource
 from .combination import Queries
 from .places import Place
 from .scoring import CandidateFrames
@@ -73,47 +74,37 @@ class Span:
 
 
 class SpanFinder:
-    """Finds the spans of one query.
+    """Finds the spans of queries that are searched for together.
 
     Args:
         source: where segments are read from.
-        query: `Queries` of one.
+        queries: all of them.
         where: a filter that every segment must pass.
     """
 
-    def __init__(self, source: CandidateSource, query: Queries, where: str | None):
-        self.source, self.query, self.where = source, query, where
-        sample = source.sample()
-        known = [segment.evidence for segment in self._score(_thinned(sample))] if sample is not None else []
-        quantiles = np.quantile(np.concatenate(known), (0.5, 0.9)) if known else (0.0, 0.0)
-        self.unrelated, self.common = map(float, quantiles)
+    def __init__(self, source: CandidateSource, queries: Queries, where: str | None):
+        self.source, self.queries, self.where = source, queries, where
+        self._levels = _levels(queries, source.sample())
 
-    def spans(self, ranked: Sequence[ScoredSegment], part: slice = slice(None)) -> list[list[Span]]:
+    def spans(self, number: int, ranked: Sequence[ScoredSegment], part: slice = slice(None)) -> list[list[Span]]:
         """The spans of each video that some segments belong to, best first, and the videos by their best.
 
         Args:
-            ranked: best first. part: of the videos.
+            number: of the query. ranked: its segments, best first. part: of the videos.
         """
         videos: dict[int, dict[int, ScoredSegment]] = {}
         for segment in ranked:
             videos.setdefault(segment.place.video, {})[segment.place.number] = segment
         videos = {video: videos[video] for video in list(videos)[part]}
-        thresholds = {video: self._threshold(segments) for video, segments in videos.items()}
+        thresholds = {video: _threshold(segments, *self._levels[number]) for video, segments in videos.items()}
         if self.source.have_parts:
-            self._grow(videos, thresholds)
+            self._grow(self.queries[number : number + 1], videos, thresholds)
         found = [list(spans_of(list(segments.values()), thresholds[video])) for video, segments in videos.items()]
         for spans in found:
             spans.sort(key=lambda span: -span.moment.score)
         return found
 
-    def _threshold(self, segments: dict[int, ScoredSegment]) -> float:
-        best = max(segments.values(), key=lambda segment: segment.score)
-        peak = float(best.evidence.max())
-        rise = peak - self.unrelated
-        # What a tenth of all frames reach is no sign of anything, unless the best is hardly above it.
-        return min(self.unrelated + max(LEVEL * rise, min(self.common - self.unrelated, HIGH_LEVEL * rise)), peak)
-
-    def _grow(self, videos: dict[int, dict[int, ScoredSegment]], thresholds: dict[int, float]) -> None:
+    def _grow(self, query: Queries, videos: dict[int, dict[int, ScoredSegment]], thresholds: dict[int, float]) -> None:
         """Scores the neighbours of segments that match up to their end, until none does."""
         for step in (2**n for n in range(ROUNDS)):
             wanted = [
@@ -124,20 +115,35 @@ class SpanFinder:
             places = self.source.segments(wanted, self.where) if wanted else []
             if not places:
                 return
-            scored = self._score(self.source.frames([place.row_id for place in places]))
-            for place, segment in zip(places, scored):
-                videos[place.video][place.number] = segment._replace(place=place)
-
-    def _score(self, frames: CandidateFrames) -> Iterator[ScoredSegment]:
-        scores, per_frame = (part[0] for part in self.query.score(CandidateFrames(*(part[None] for part in frames))))
-        nowhere = Place(-1, 0, 0, None, None, np.empty(0))
-        for score, own, real in zip(scores.tolist(), per_frame.numpy(), (frames.weights > 0).numpy()):
-            yield ScoredSegment(nowhere, score, own[real])
+            frames = self.source.frames([place.row_id for place in places])
+            scores, per_frame = (part[0] for part in query.score(CandidateFrames(*(part[None] for part in frames))))
+            scored = zip(places, scores.tolist(), per_frame.numpy(), (frames.weights > 0).numpy())
+            for place, score, own, real in scored:
+                videos[place.video][place.number] = ScoredSegment(place, score, own[real])
 
 
-def _thinned(sample: CandidateFrames) -> CandidateFrames:
+def _levels(queries: Queries, sample: CandidateFrames | None) -> list[list[float]]:
+    """For each query the evidence that half of the frames of the index, and nine tenths of them, stay below."""
+    if sample is None:
+        return [[0.0, 0.0]] * len(queries)
     step = max(1, len(sample.weights) // UNRELATED)
-    return CandidateFrames(*(part[::step] for part in sample))
+    thinned = CandidateFrames(*(part[::step].contiguous() for part in sample))
+    found = []
+    for start in range(0, len(queries), QUERY_GROUP):
+        group = queries[start : start + QUERY_GROUP]
+        frames = CandidateFrames(*(part.expand(len(group), *part.shape) for part in thinned))
+        scores, frame_scores = group.score(frames)
+        evidence = frame_scores + SEGMENT_SHARE * (scores[..., None] - frame_scores)
+        found += np.quantile(evidence[:, thinned.weights > 0].numpy(), (0.5, 0.9), axis=1).T.tolist()
+    return found
+
+
+def _threshold(segments: dict[int, ScoredSegment], unrelated: float, common: float) -> float:
+    best = max(segments.values(), key=lambda segment: segment.score)
+    peak = float(best.evidence.max())
+    rise = peak - unrelated
+    # What a tenth of all frames reach is no sign of anything, unless the best is hardly above it.
+    return min(unrelated + max(LEVEL * rise, min(common - unrelated, HIGH_LEVEL * rise)), peak)
 
 
 def _missing(segments: dict[int, ScoredSegment], threshold: float, step: int) -> Iterator[int]:
@@ -157,20 +163,20 @@ def spans_of(segments: list[ScoredSegment], threshold: float) -> Iterator[Span]:
 
 
 def _spans_in_a_row(segments: list[ScoredSegment], threshold: float) -> Iterator[Span]:
-    owner = np.repeat(np.arange(len(segments)), [len(segment.frame_scores) for segment in segments])
-    above = np.flatnonzero(np.concatenate([segment.evidence for segment in segments]) >= threshold)
-    if not len(above):
-        return
-    for run in np.split(above, np.flatnonzero(np.diff(above) > BRIDGED + 1) + 1):
-        touched = segments[owner[run[0]] : owner[run[-1]] + 1]
-        yield _span(touched, *(int(end - np.searchsorted(owner, owner[run[0]])) for end in (run[0], run[-1])))
+    above = np.flatnonzero(_joined([segment.evidence for segment in segments]) >= threshold).tolist()
+    starts = list(accumulate((len(segment.frame_scores) for segment in segments), initial=0))
+    gaps = [n for n, (frame, other) in enumerate(pairwise(above), 1) if other - frame > BRIDGED + 1]
+    for begin, stop in pairwise([0, *gaps, len(above)] if above else []):
+        first, last = above[begin], above[stop - 1]
+        touched = slice(bisect_right(starts, first) - 1, bisect_right(starts, last))
+        yield _span(segments[touched], first - starts[touched.start], last - starts[touched.start])
 
 
 def _span(segments: list[ScoredSegment], first: int, last: int) -> Span:
     """The span from the `first` to the `last` frame of some segments."""
     best = max(segments, key=lambda segment: segment.score)
-    scores = np.concatenate([segment.frame_scores for segment in segments])
-    times = np.concatenate([segment.place.times for segment in segments])
+    scores = _joined([segment.frame_scores for segment in segments])
+    times = _joined([segment.place.times for segment in segments])
     start, end = segments[0].place.start, segments[-1].place.end
     best_time = None
     if len(times) == len(scores):
@@ -181,3 +187,7 @@ def _span(segments: list[ScoredSegment], first: int, last: int) -> Span:
         if last + 1 < len(times):
             end = float(times[last] + times[last + 1]) / 2
     return Span(segments, best, Moment(start, end, best_time, best.score))
+
+
+def _joined(parts: list[np.ndarray]) -> np.ndarray:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)

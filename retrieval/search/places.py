@@ -8,7 +8,7 @@ import pyarrow as pa
 import torch
 
 from ..storage.schema import IndexSettings
-from ..storage.vectors import GrowingArray
+from .arrays import GrowingArray
 
 
 class Place(NamedTuple):
@@ -72,13 +72,15 @@ class ResidentPlaces:
 
     def at(self, row_ids: Sequence[int] | np.ndarray, slots: Sequence[int] | np.ndarray) -> list[Place]:
         """The places in some slots, whose row ids the caller knows."""
-        videos, numbers, spans = self._videos.rows, self._numbers.rows, self._spans.rows
-        stops, times = self._stops.rows, self._times.rows.numpy()
+        chosen = np.asarray(slots, np.int64)
+        arrays = (self._videos, self._numbers, self._spans)
+        videos, numbers, spans = (array.rows.numpy()[chosen].tolist() for array in arrays)
+        stops, times = self._stops.rows.numpy(), self._times.rows.numpy()
+        starts, ends = np.where(chosen > 0, stops[chosen - 1], 0).tolist(), stops[chosen].tolist()
         found = []
-        for row_id, slot in zip(row_ids, slots):
-            start, end = (None if value != value else value for value in spans[slot].tolist())
-            own = times[int(stops[slot - 1]) if slot else 0 : int(stops[slot])]
-            found.append(Place(int(row_id), int(videos[slot]), int(numbers[slot]), start, end, own.astype(np.float64)))
+        for row_id, video, number, span, first, last in zip(row_ids, videos, numbers, spans, starts, ends):
+            start, end = (None if value != value else value for value in span)
+            found.append(Place(int(row_id), video, number, start, end, times[first:last].astype(np.float64)))
         return found
 
     def slots_of(self, videos: np.ndarray, numbers: np.ndarray) -> np.ndarray:

@@ -4,8 +4,9 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from ..storage.dot_products import int8_is_fast, quantise
 from ..storage.table import VideoTable
-from ..storage.vectors import GrowingArray, VectorArray, int8_is_fast, quantise
+from .arrays import GrowingArray, VectorArray
 from .fields import FIELD_COLUMNS, FieldStore
 from .places import ResidentPlaces, place_columns
 from .scoring import CandidateFrames

@@ -175,6 +175,7 @@ class Searcher:
         without_copies = None if distinct is None else DistinctHits(self.source, distinct)
         rows = max(2 * wanted, FEW_SEGMENTS) if self.source.have_parts or without_copies else wanted
         count = self.limits.candidates
+        finder = SpanFinder(self.source, queries, where)
         found: dict[int, list[list[Span]]] = {}
         pending = list(range(len(queries)))
         while pending:
@@ -182,17 +183,15 @@ class Searcher:
             groups = self.source(queries[pending], count, where)
             ranked = [hits for candidates in groups for hits in rank(candidates, rows)]
             again = []
-            for a, hits in zip(pending, ranked):
-                segments = self._placed(hits)
+            for a, hits, segments in zip(pending, ranked, self._placed(ranked)):
                 there_are_more = len(hits) == rows
                 if there_are_more and per_video and len({segment.place.video for segment in segments}) < wanted:
                     again.append(a)  # a few videos took all the places
                     continue
-                finder = SpanFinder(self.source, queries[a : a + 1], where)
                 if per_video and without_copies is None:
-                    found[a] = finder.spans(segments, part)
+                    found[a] = finder.spans(a, segments, part)
                     continue
-                own = finder.spans(segments)
+                own = finder.spans(a, segments)
                 if not per_video:
                     own = sorted(([span] for spans in own for span in spans), key=lambda spans: -spans[0].moment.score)
                 if without_copies is not None:
@@ -204,11 +203,12 @@ class Searcher:
             pending, rows, count = again, 4 * rows, 4 * count
         return [found[a] for a in range(len(found))]
 
-    def _placed(self, ranked: list[RankedRow]) -> list[ScoredSegment]:
-        found = self.source.places([row.row_id for row in ranked]) if ranked else []
-        places = {place.row_id: place for place in found}
+    def _placed(self, ranked: list[list[RankedRow]]) -> list[list[ScoredSegment]]:
+        wanted = list(dict.fromkeys(row.row_id for hits in ranked for row in hits))
+        places = {place.row_id: place for place in self.source.places(wanted)} if wanted else {}
         return [
-            ScoredSegment(places[row.row_id], row.score, row.frame_scores) for row in ranked if row.row_id in places
+            [ScoredSegment(places[row.row_id], row.score, row.frame_scores) for row in hits if row.row_id in places]
+            for hits in ranked
         ]
 
     def prepare(self) -> None:

@@ -13,7 +13,7 @@ import torch
 
 from dmae.modeling.features import TextFeatures
 
-from ..storage.vectors import VectorArray
+from .arrays import VectorArray
 from .scoring import ScoreOptions
 
 if TYPE_CHECKING:
@@ -81,6 +81,9 @@ def _best(scores_of: Callable[[slice], torch.Tensor], queries: int, allowed: tor
             scores = scores.masked_fill(~allowed[part], -torch.inf)
         best = scores.topk(min(count, scores.shape[1]), dim=1)
         blocks.append((best.values, best.indices + start))
+    count = min(count, int(allowed.sum()))
+    if len(blocks) == 1:
+        return tuple(part[:, :count] for part in blocks[0])
     scores, positions = (torch.cat(parts, dim=1) for parts in zip(*blocks))
-    best = scores.topk(min(count, int(allowed.sum())), dim=1)
+    best = scores.topk(count, dim=1)
     return best.values, positions.gather(1, best.indices)

@@ -6,6 +6,7 @@ standard deviations of its residuals up, would bring among the hits.
 """
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -31,18 +32,34 @@ def rank(candidates: Candidates, wanted: int) -> list[list[RankedRow]]:
     if not candidates.scores.shape[1]:
         return [[] for _ in candidates.scores]
     first = max(FIRST, 4 * wanted)
-    ranked = []
+    ranked: list[list[RankedRow]] = []
+    stops: list[int] = []
     for start in range(0, len(candidates.scores), QUERY_GROUP):
         group = slice(start, start + QUERY_GROUP)
         hits, scores = _score(candidates, group, slice(first), wanted)
         least = least_promising(candidates.scores[group, :first], scores, wanted)
-        promising = (candidates.scores[group] >= least[:, None]).sum(dim=1)
-        for a, (own, stop) in enumerate(zip(hits, promising.tolist()), start):
-            if stop > first:
-                more, _ = _score(candidates, slice(a, a + 1), slice(first, stop), wanted)
-                own = sorted(own + more[0], key=lambda hit: -hit.score)[:wanted]
-            ranked.append(own)
+        ranked += hits
+        stops += (candidates.scores[group] >= least[:, None]).sum(dim=1).tolist()
+    for group in _unfinished(stops, first):
+        more, _ = _score(candidates, group, slice(first, stops[group[0]]), wanted)
+        for a, own in zip(group, more):
+            ranked[a] = sorted(ranked[a] + own, key=lambda hit: -hit.score)[:wanted]
     return ranked
+
+
+def _unfinished(stops: list[int], first: int) -> Iterator[list[int]]:
+    """The queries with promising candidates after the `first`, in groups that are scored at once, most of them first.
+
+    A group goes as far as the query that must go furthest, so that those go together that go about as far.
+    """
+    group: list[int] = []
+    for a in sorted((a for a, stop in enumerate(stops) if stop > first), key=lambda a: -stops[a]):
+        if group and (len(group) + 1) * (stops[group[0]] - first) > QUERY_GROUP * FIRST:
+            yield group
+            group = []
+        group.append(a)
+    if group:
+        yield group
 
 
 def least_promising(narrow: torch.Tensor, full: torch.Tensor, wanted: int) -> torch.Tensor:
@@ -64,7 +81,7 @@ def least_promising(narrow: torch.Tensor, full: torch.Tensor, wanted: int) -> to
 
 
 def _score(
-    candidates: Candidates, group: slice, part: slice, wanted: int
+    candidates: Candidates, group: slice | list[int], part: slice, wanted: int
 ) -> tuple[list[list[RankedRow]], torch.Tensor]:
     """What `rank` returns for a part of some queries' candidates, and the `(A, C)` scores of all of them."""
     frames, there = candidates.read((group, part))

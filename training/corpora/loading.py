@@ -8,7 +8,9 @@ from typing import Any
 from .benchmarks import BENCHMARKS, SENTENCE_ORDERS, load_benchmark
 from .folder import has_table, load_folder
 from .hub import load_hub
-from .samples import CorpusError, VideoSample
+from .samples import CorpusError, HardNegative, VideoSample
+
+__all__ = ["CorpusError", "HardNegative", "VideoSample", "load_samples"]
 
 REPO_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
@@ -67,9 +69,19 @@ def load_samples(
         samples = _benchmark_from_hub(source, split, share)
     elif folder.is_dir() and (has_table(folder, split) or not any(folder.rglob("*.parquet"))):
         samples = load_folder(folder, split, videos=video_folder, missing=missing)
+    elif not folder.is_dir() and not REPO_ID.fullmatch(source):
+        raise CorpusError(
+            f"{source!r} is no folder here, no dataset of the Hub (owner/name) and none of {', '.join(BENCHMARKS)}"
+        )
     else:
-        place = str(folder) if folder.is_dir() else _repository(source)
-        samples = load_hub(place, split, name=name, revision=revision, videos=video_folder, **share)
+        samples = load_hub(
+            str(folder) if folder.is_dir() else source,
+            split,
+            name=name,
+            revision=revision,
+            videos=video_folder,
+            **share,
+        )
     if not isinstance(samples, list):
         return samples
     if not samples:
@@ -98,14 +110,6 @@ def _benchmark_from_hub(source: str, split: str, share: dict):
         )
     logger.warning("%s holds %s: do not compare with published numbers", benchmark.hub_id, benchmark.hub_note)
     return load_hub(benchmark.hub_id, benchmark.hub_split, revision=benchmark.hub_revision, **share)
-
-
-def _repository(source: str) -> str:
-    if not REPO_ID.fullmatch(source):
-        raise CorpusError(
-            f"{source!r} is no folder here, no dataset of the Hub (owner/name) and none of {', '.join(BENCHMARKS)}"
-        )
-    return source
 
 
 def _share(samples: list[VideoSample], process_index: int, num_processes: int) -> list[VideoSample]:
