@@ -62,7 +62,7 @@ class TrainConfig:
 
     dataset: str = key("", "msrvtt, msvd, didemo, activitynet, a folder, or a Hub id", path=True, section="Data")
     videos: str | None = key(
-        None, "the folder of the videos, where they do not lie beside their table", path=True, resumable=True
+        None, "the folder or URL of the videos, where they do not lie beside their table", path=True, resumable=True
     )
     annotations: str | None = key(None, "the folder of a benchmark's annotation files", path=True, resumable=True)
     train_split: str = key("train", "the split to train on")

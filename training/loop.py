@@ -142,14 +142,19 @@ def load_eval_samples(config: TrainConfig, split: str | None) -> list | None:
 
 def warn_of_shared_videos(samples: list, eval_samples: list, named: str) -> None:
     """A folder without splits is both at once. `named`: where the samples of the evaluation come from."""
-    trained_on = {(sample.video, sample.start, sample.end) for sample in samples if isinstance(sample.video, str)}
-    files = [sample for sample in eval_samples if isinstance(sample.video, str)]
-    shared = sum((sample.video, sample.start, sample.end) in trained_on for sample in files)
+    trained_on = {_part_of_a_file(sample) for sample in samples} - {None}
+    shared = sum(_part_of_a_file(sample) in trained_on for sample in eval_samples)
     if shared:
         logger.warning(
             "%d of the %d videos of %s are trained on too: the metrics will tell what was learned by heart",
             *(shared, len(eval_samples), named),
         )
+
+
+def _part_of_a_file(sample) -> tuple | None:
+    """What tells it from the others of files and URLs; None where the video is neither."""
+    place = getattr(sample.video, "url", sample.video)
+    return (place, sample.start, sample.end) if isinstance(place, str) else None
 
 
 def is_worse(metrics: dict[str, float], than: dict[str, float], name: str) -> bool:

@@ -22,7 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "dataset", metavar="DATASET", help="msrvtt, msvd, didemo, activitynet, a folder, or a Hub dataset"
     )
     parser.add_argument("--split", default="test", help="default: test")
-    parser.add_argument("--videos", help="folder of the videos, where they are not beside their captions")
+    parser.add_argument("--videos", help="folder or URL of the videos, where they are not beside their captions")
     parser.add_argument("--annotations", help="folder of a benchmark's official annotation files")
     parser.add_argument("--name", help="configuration of a Hub dataset")
     parser.add_argument(
@@ -151,11 +151,12 @@ def _samples(args: argparse.Namespace) -> tuple[list, dict]:
     """What is measured on, and what the list names beside it."""
     from ..corpora.benchmarks import BENCHMARKS
     from ..corpora.folder import without_missing
+    from ..corpora.video_places import video_place
 
     named_by = BENCHMARKS[args.dataset].files[args.split][0] if args.dataset in BENCHMARKS else args.dataset
     samples = listed = _listed(args, args.split, "keep" if args.missing == "skip" else "error")
-    if args.missing == "skip" and all(isinstance(sample.video, str) for sample in listed):
-        samples = without_missing(listed, named_by, args.videos or args.dataset, "skip")
+    if args.missing == "skip":
+        samples = without_missing(listed, named_by, video_place(args.videos or args.dataset), "skip")
     found = {sample.video_id for sample in samples}
     absent = [sample.video_id for sample in listed if sample.video_id not in found]
     return samples, {"list": named_by, "listed": len(listed), "videos": absent}

@@ -18,7 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="SRC", help="folder, benchmark name or Hub id, as `dmae train` takes it")
     parser.add_argument("destination", metavar="DEST", help="folder of the frame cache; made, or gone on with")
     parser.add_argument("--split", default="train", help="split to decode, one per cache (default: %(default)s)")
-    parser.add_argument("--videos", help="folder of the videos, where they do not lie beside their table")
+    parser.add_argument("--videos", help="folder or URL of the videos, where they do not lie beside their table")
     parser.add_argument("--annotations", help="folder of a benchmark's annotation files")
     parser.add_argument(
         "--missing", choices=("error", "skip"), default="error", help="captions whose video is not there"

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from dmae.modeling.file_names import normal
 from dmae.modeling.media_files import VIDEO_SUFFIXES
@@ -20,6 +21,7 @@ from .folder import without_missing
 from .plain_pickle import read_plain_pickle
 from .samples import CorpusError, VideoSample, caption_tuple, merge_rows, warn_uncaptioned
 from .tables import csv_rows
+from .video_places import LocalVideos, VideoPlace
 
 SENTENCE_ORDERS = ("file", "time")
 # CLIP4Clip reads the whole seconds 0 to 31. What was annotated are the first 30 s (LocalizingMoments, README).
@@ -84,19 +86,20 @@ def load_benchmark(
     benchmark: Benchmark,
     split: str,
     annotations: Path,
-    videos: Path,
+    videos: VideoPlace,
     missing: str = "error",
     sentence_order: str = "file",
 ) -> list[VideoSample]:
-    """One split of a benchmark from its official annotation files beside a folder (of folders) of videos."""
+    """One split of a benchmark from its official annotation files beside the place of its videos."""
     for name in benchmark.files[split]:
         if not (annotations / name).is_file():
             raise CorpusError(
                 f"{benchmark.title}, split '{split}': {name} is not in {annotations}; get it from "
                 f"{benchmark.source_of(name)}"
             )
-    if not videos.is_dir() and missing != "keep":
-        raise CorpusError(f"{benchmark.title}: no folder {videos}; get the videos from {benchmark.videos_from}")
+    if not videos.is_there and missing != "keep":
+        absent = f"no folder {videos}" if isinstance(videos, LocalVideos) else f"{videos} does not list its files"
+        raise CorpusError(f"{benchmark.title}: {absent}; get the videos from {benchmark.videos_from}")
     try:
         samples = list(benchmark.read(annotations, split, sentence_order))
     except AnnotationError as error:
@@ -127,28 +130,26 @@ def _captioned(samples: Sequence[VideoSample], where: str) -> list[VideoSample]:
     return [sample for sample in samples if sample.captions]
 
 
-def _located(samples: Sequence[VideoSample], videos: Path) -> list[VideoSample]:
+def _located(samples: Sequence[VideoSample], videos: VideoPlace) -> list[VideoSample]:
     """Names become paths. Downloads and conversions rename: a file is looked for by the whole name, the name plus a
     suffix (DiDeMo's own script writes `NAME.avi.mp4`), and the name without what follows its last dot, in this
     order; ActivityNet's also without their "v_"."""
-    by_name: dict[str, str] = {}
-    by_stem: dict[str, str] = {}
-    for folder, _, names in sorted(os.walk(videos)):
-        for name in sorted(names):
-            path = os.path.join(folder, name)
-            by_name.setdefault(normal(name), path)
-            stem, suffix = os.path.splitext(normal(name))
-            if suffix.lower() in VIDEO_SUFFIXES:
-                by_stem.setdefault(stem, path)
+    by_name: dict[str, Any] = {}
+    by_stem: dict[str, Any] = {}
+    for name, video in videos.files():
+        by_name.setdefault(normal(name), video)
+        stem, suffix = os.path.splitext(normal(name))
+        if suffix.lower() in VIDEO_SUFFIXES:
+            by_stem.setdefault(stem, video)
 
-    def path_of(name: str) -> str:
+    def video_of(name: str) -> Any:
         for known in (normal(name), normal(name).removeprefix("v_")):
             found = by_name.get(known) or by_stem.get(known) or by_stem.get(os.path.splitext(known)[0])
             if found:
                 return found
-        return str(videos / name)
+        return videos.at(name)
 
-    return [replace(sample, video=path_of(sample.video)) for sample in samples]
+    return [replace(sample, video=video_of(sample.video)) for sample in samples]
 
 
 def _msrvtt(folder: Path, split: str, order: str) -> Iterator[VideoSample]:

@@ -5,12 +5,12 @@ import logging
 from dataclasses import replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from dmae.modeling.file_names import DiskNames
 from dmae.modeling.media_files import VIDEO_SUFFIXES
 from dmae.modeling.remote_videos import RemoteVideo, is_url
 
 from .samples import CorpusError, VideoSample, merge_rows, sample_from_row
 from .tables import read_rows
+from .video_places import LocalVideos, VideoPlace, file_name
 
 TABLES = ("captions.jsonl", "metadata.jsonl", "metadata.csv")
 SPLIT_NAMES = {
@@ -22,7 +22,9 @@ SPLIT_NAMES = {
 logger = logging.getLogger(__name__)
 
 
-def load_folder(folder: Path, split: str, *, videos: Path | None = None, missing: str = "error") -> list[VideoSample]:
+def load_folder(
+    folder: Path, split: str, *, videos: VideoPlace | None = None, missing: str = "error"
+) -> list[VideoSample]:
     """The samples of one split of a folder.
 
     The table lies in a folder named after the split, or directly in `folder`. A table directly in `folder` whose
@@ -31,8 +33,8 @@ def load_folder(folder: Path, split: str, *, videos: Path | None = None, missing
     stand for themselves, and are read where they are.
     """
     table, root, prefixes = _find_table(folder, split)
-    root = videos or root
-    seen, samples, disk = {}, [], DiskNames(root)
+    place = videos or LocalVideos(root)
+    seen, samples = {}, []
     for number, row in enumerate(read_rows(table), 1):
         where = f"{table}, row {number}"
         sample = sample_from_row(row, where)
@@ -45,22 +47,23 @@ def load_folder(folder: Path, split: str, *, videos: Path | None = None, missing
         if prefixes and name.parts[0] not in prefixes:
             continue
         _refuse_twice(seen, sample, row, number, table)
-        samples.append(replace(sample, video=str(disk.path(name))))
-    samples = without_missing(merge_rows(samples), str(table), root, missing)
+        samples.append(replace(sample, video=place.at(name)))
+    samples = without_missing(merge_rows(samples), str(table), place, missing)
     if missing != "keep":
-        _warn_uncaptioned(root, samples, table)
+        _warn_uncaptioned(place, samples, table)
     return samples
 
 
-def without_missing(samples: list[VideoSample], table: str, root: Path, missing: str) -> list[VideoSample]:
+def without_missing(samples: list[VideoSample], table: str, place: VideoPlace, missing: str) -> list[VideoSample]:
     """The samples whose files exist; `missing="error"` refuses where some do not, `"skip"` says which and goes on;
     `"keep"` keeps them all, for their captions."""
     if missing == "keep":
         return samples
-    absent = [sample for sample in samples if isinstance(sample.video, str) and not Path(sample.video).is_file()]
+    absent = [sample for sample in samples if place.lacks(sample.video)]
     if absent:
-        names = ", ".join(Path(sample.video).name for sample in absent[:3]) + (", …" if len(absent) > 3 else "")
-        text = f"{table}: captions without a video: {len(absent)} of {len(samples)} videos are not in {root} ({names})"
+        names = ", ".join(file_name(sample.video) for sample in absent[:3]) + (", …" if len(absent) > 3 else "")
+        count = f"{len(absent)} of {len(samples)}"
+        text = f"{table}: captions without a video: {count} videos are not in {place} ({names})"
         if missing == "error" or len(absent) == len(samples):
             remedy = (
                 "" if missing == "skip" else ", or leave them out: --missing skip (in a configuration missing: skip)"
@@ -118,7 +121,7 @@ def _refuse_twice(seen: dict[str, int], sample: VideoSample, row: dict, number: 
         )
 
 
-def _warn_uncaptioned(root: Path, samples: list[VideoSample], table: Path) -> None:
+def _warn_uncaptioned(place: VideoPlace, samples: list[VideoSample], table: Path) -> None:
     captioned = {Path(sample.video) for sample in samples if isinstance(sample.video, str)}
     folders = {path.parent for path in captioned}
     extra = [
@@ -129,4 +132,4 @@ def _warn_uncaptioned(root: Path, samples: list[VideoSample], table: Path) -> No
     ]
     if extra:
         names = ", ".join(extra[:3]) + (", …" if len(extra) > 3 else "")
-        logger.warning("%s: %d videos in %s have no caption and are left out (%s)", table, len(extra), root, names)
+        logger.warning("%s: %d videos in %s have no caption and are left out (%s)", table, len(extra), place, names)

@@ -7,8 +7,8 @@ import hashlib
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
@@ -19,8 +19,7 @@ from datasets.exceptions import DatasetNotFoundError, DatasetsError
 # Of whichever HTTP library the client is built on.
 from huggingface_hub.errors import HTTPError  # pyright: ignore[reportPrivateImportUsage]
 
-from dmae.modeling.file_names import DiskNames
-from dmae.modeling.remote_videos import RowVideo, short_digest
+from dmae.modeling.remote_videos import RemoteVideo, RowVideo, is_url, short_digest
 
 from .folder import inside
 from .samples import (
@@ -32,6 +31,7 @@ from .samples import (
     sample_from_row,
     warn_uncaptioned,
 )
+from .video_places import VideoPlace
 
 OTHER_COLUMNS = ("video_id", "start", "end", "hard_negatives")
 
@@ -42,7 +42,7 @@ class SampleStream:
     """Samples read while they are downloaded; each pass reads anew. Rows of one video that follow each other become
     one sample. `dataset` is the `datasets.IterableDataset` behind it."""
 
-    def __init__(self, dataset: IterableDataset, column: str, where: str, videos: Path | None):
+    def __init__(self, dataset: IterableDataset, column: str, where: str, videos: VideoPlace | None):
         self.dataset, self.column, self.where, self.videos = dataset, column, where, videos
         self._told = False
 
@@ -72,7 +72,7 @@ class SampleStream:
                 return
             if isinstance(row[self.column], dict) and not row[self.column]["path"]:
                 row["video_id"] = _video_id(row, self.column)
-            sample = _sample(row, self.column, f"{self.where}, row {number}", self.videos)
+            sample = _sample(row, f"{self.where}, row {number}", self.videos)
             if sample is not None:
                 yield sample
             elif not self._told:  # once: a stream is read again and again
@@ -88,7 +88,7 @@ def load_hub(
     *,
     name: str | None = None,
     revision: str | None = None,
-    videos: Path | None = None,
+    videos: VideoPlace | None = None,
     streaming: bool = False,
     process_index: int = 0,
     num_processes: int = 1,
@@ -122,7 +122,7 @@ def _video_id(row: dict, column: str) -> str | None:
     return known or _digest(video["bytes"])
 
 
-def _mapped_samples(dataset: Dataset, column: str, where: str, videos: Path | None) -> list[VideoSample]:
+def _mapped_samples(dataset: Dataset, column: str, where: str, videos: VideoPlace | None) -> list[VideoSample]:
     paths, sizes = _paths_and_sizes(dataset, column)
     samples, silent, size_of = [], [], {}
     rows: Any = dataset.remove_columns(column)  # of dictionaries
@@ -136,7 +136,7 @@ def _mapped_samples(dataset: Dataset, column: str, where: str, videos: Path | No
                 raise CorpusError(f"{where}: two different videos are both called {path!r}; add a column 'video_id'")
         else:
             row[column] = path
-        sample = _sample(row, column, f"{where}, row {number}", videos)
+        sample = _sample(row, f"{where}, row {number}", videos)
         if sample is not None:
             samples.append(sample)
         else:
@@ -155,15 +155,17 @@ def _paths_and_sizes(dataset: Dataset, column: str) -> tuple[list, list]:
     return compute.struct_field(values, "path").to_pylist(), sizes.to_pylist()
 
 
-def _sample(row: dict, column: str, where: str, videos: Path | None) -> VideoSample | None:
-    if isinstance(row[column], str) and videos is not None:
-        row["video_id"] = row.get("video_id") or row[column]
-        row[column] = str(DiskNames(videos).path(inside(row[column], where)))
-    return sample_from_row(row, where)
+def _sample(row: dict, where: str, videos: VideoPlace | None) -> VideoSample | None:
+    sample = sample_from_row(row, where)
+    if sample is None or not isinstance(sample.video, str):
+        return sample
+    if is_url(sample.video):
+        return replace(sample, video=RemoteVideo(sample.video))
+    return sample if videos is None else replace(sample, video=videos.at(inside(sample.video, where)))
 
 
 def _encoded_columns(
-    dataset: Dataset | IterableDataset, where: str, videos: Path | None
+    dataset: Dataset | IterableDataset, where: str, videos: VideoPlace | None
 ) -> tuple[Dataset | IterableDataset, str]:
     """The dataset with the columns that we read, videos still encoded, and the name of the video column."""
     columns = dataset.column_names or list(next(iter(dataset), {}))
@@ -178,7 +180,7 @@ def _encoded_columns(
     video = found[0]
     feature = (dataset.features or {}).get(video)
     if isinstance(feature, Value) and "string" in feature.dtype:
-        if videos is None:
+        if videos is None and not is_url(next(iter(dataset.select_columns([video])), {}).get(video)):
             raise CorpusError(f"{where}: the column '{video}' holds file names; give the folder of the videos")
     else:  # before anything else touches the rows: whatever comes first would decode them
         dataset = dataset.cast_column(video, Video(decode=False))

@@ -9,6 +9,7 @@ from .benchmarks import BENCHMARKS, SENTENCE_ORDERS, load_benchmark
 from .folder import has_table, load_folder
 from .hub import load_hub
 from .samples import CorpusError, HardNegative, VideoSample
+from .video_places import LocalVideos, VideoPlace, video_place
 
 __all__ = ["CorpusError", "HardNegative", "VideoSample", "load_samples"]
 
@@ -39,7 +40,8 @@ def load_samples(
             `metadata.csv` or `metadata.jsonl` (datasets' videofolder convention); or a dataset of the Hub, or a
             folder of parquet files, with columns `video` and `caption`.
         split (`str`): "train", "val" or "test".
-        videos (`str`, *optional*): the folder of the videos, where they do not lie beside their table.
+        videos (`str`, *optional*): the folder of the videos, where they do not lie beside their table, or its URL
+            (`s3://…`, `gs://…`, `hf://…`, `https://…`): they are read there, in ranges.
         annotations (`str`, *optional*): the folder of a benchmark's official annotation files, by default `videos`.
             With neither, a benchmark's evaluation split is read from the Hub.
         name, revision (`str`, *optional*): configuration and revision of a Hub dataset.
@@ -61,14 +63,14 @@ def load_samples(
     if sentence_order not in SENTENCE_ORDERS:
         raise CorpusError(f'sentence_order must be "file" or "time", not {sentence_order!r}')
     share = {"streaming": streaming, "process_index": process_index, "num_processes": num_processes}
-    video_folder = Path(videos).expanduser() if videos else None
+    place = video_place(videos) if videos else None
     folder = Path(source).expanduser()
     if source in BENCHMARKS and (videos or annotations):
-        samples = _benchmark(source, split, annotations, video_folder, missing, sentence_order)
+        samples = _benchmark(source, split, annotations, place, missing, sentence_order)
     elif source in BENCHMARKS:
         samples = _benchmark_from_hub(source, split, share)
     elif folder.is_dir() and (has_table(folder, split) or not any(folder.rglob("*.parquet"))):
-        samples = load_folder(folder, split, videos=video_folder, missing=missing)
+        samples = load_folder(folder, split, videos=place, missing=missing)
     elif not folder.is_dir() and not REPO_ID.fullmatch(source):
         raise CorpusError(
             f"{source!r} is no folder here, no dataset of the Hub (owner/name) and none of {', '.join(BENCHMARKS)}"
@@ -79,7 +81,7 @@ def load_samples(
             split,
             name=name,
             revision=revision,
-            videos=video_folder,
+            videos=place,
             **share,
         )
     if not isinstance(samples, list):
@@ -89,7 +91,7 @@ def load_samples(
     return _share(samples, process_index, num_processes) if streaming else samples
 
 
-def _benchmark(source: str, split: str, annotations: str | None, videos: Path | None, missing: str, order: str):
+def _benchmark(source: str, split: str, annotations: str | None, videos: VideoPlace | None, missing: str, order: str):
     benchmark = BENCHMARKS[source]
     if split not in benchmark.files:
         raise CorpusError(f"{benchmark.title} has no split '{split}': there is {', '.join(benchmark.files)}")
@@ -97,7 +99,11 @@ def _benchmark(source: str, split: str, annotations: str | None, videos: Path | 
         raise CorpusError(
             f"{benchmark.title}: give the folder of its videos too; get them from {benchmark.videos_from}"
         )
-    return load_benchmark(benchmark, split, Path(annotations or videos).expanduser(), videos, missing, order)
+    if annotations is None and not isinstance(videos, LocalVideos):
+        raise CorpusError(
+            f"{benchmark.title}: its annotation files are read from this machine: give their folder too (annotations=)"
+        )
+    return load_benchmark(benchmark, split, Path(annotations or str(videos)).expanduser(), videos, missing, order)
 
 
 def _benchmark_from_hub(source: str, split: str, share: dict):
