@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from dmae import __version__
+from dmae.modeling.errors import one_line
 from dmae.modeling.remote_videos import is_url
 
 from ..errors import VideoIndexError
@@ -24,10 +25,7 @@ def connected(address: str | None) -> Iterator[None]:
     Raises:
         VideoIndexError: Ray is not installed, or there is no such cluster.
     """
-    try:
-        import ray
-    except ImportError:
-        raise VideoIndexError("a cluster needs Ray: pip install 'dmae-video-search[ray]'") from None
+    ray = _ray()
     # Ray forks, and the forked processes never touch a table that this one has open.
     warnings.filterwarnings("ignore", message="lancedb fork support")
     if ray.is_initialized():
@@ -47,23 +45,61 @@ def check_cluster(address: str | None, encoders: int | None) -> None:
     """Refuses at once what Ray would try for a long time.
 
     Raises:
-        VideoIndexError: no number of encoders, or nothing that answers at the address.
+        VideoIndexError: no number of encoders, Ray is not installed, or nothing that answers at the address, or at
+            that of the cluster which this machine belongs to.
     """
     if encoders is not None and encoders < 1:
         raise VideoIndexError(f"encoders must be at least 1, got {encoders}")
-    if address in (None, "auto", "local"):
+    named = address or os.environ.get("RAY_ADDRESS") or "auto"
+    if named in ("auto", "local"):
+        if not _ray().is_initialized() and (own := _own_cluster(address)) is not None:
+            _check_answers(own, "run `ray stop` to forget it, or give the address of another")
         return
-    if is_url(address):
-        raise VideoIndexError(f"{address} is an address of Ray Client: give the head's own, such as 10.0.0.1:6379")
-    host, _, port = address.rpartition(":")
+    if is_url(named):
+        raise VideoIndexError(f"{named} is an address of Ray Client: give the head's own, such as 10.0.0.1:6379")
+    host, _, port = named.rpartition(":")
     if not host or not port.isdigit():
-        raise VideoIndexError(f"a cluster's address is HOST:PORT, such as 10.0.0.1:6379, not {address!r}")
+        raise VideoIndexError(f"a cluster's address is HOST:PORT, such as 10.0.0.1:6379, not {named!r}")
+    _check_answers(named, "start one with `ray start --head`, or look at the address")
+
+
+def _ray() -> Any:
+    try:
+        import ray
+    except ImportError:
+        raise VideoIndexError("a cluster needs Ray: pip install 'dmae-video-search[ray]'") from None
+    return ray
+
+
+def _own_cluster(address: str | None) -> str | None:
+    """The address of the cluster that this machine belongs to; None where one of its own is to be started."""
+    from ray._private.services import canonicalize_bootstrap_address
+
+    try:
+        return canonicalize_bootstrap_address(address)
+    except ConnectionError as error:
+        raise VideoIndexError(one_line(error)) from None
+
+
+def _check_answers(address: str, remedy: str) -> None:
+    """Raises where nothing takes connections, or what takes them never speaks the protocol of a head."""
+    host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), REACH_SECONDS).close()
     except OSError as error:
-        raise VideoIndexError(
-            f"no Ray cluster at {address} ({error}): start one with `ray start --head`, or look at the address"
-        ) from None
+        raise VideoIndexError(f"no Ray cluster at {address} ({error}): {remedy}") from None
+    _ray()
+    import grpc
+    from ray._private.gcs_utils import create_gcs_channel
+
+    channel: Any = create_gcs_channel(address)
+    try:
+        grpc.channel_ready_future(channel).result(REACH_SECONDS)
+    except grpc.FutureTimeoutError:
+        said = f"what takes connections there has not answered within {REACH_SECONDS} s"
+        raise VideoIndexError(f"no Ray cluster at {address} ({said}): {remedy}") from None
+    finally:
+        channel.close()
 
 
 def encoders_that_fit(cpus: int) -> int:
