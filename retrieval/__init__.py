@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .search.query import EncodedQuery
     from .search.scoring import ScoreOptions
     from .search.searcher import SearchHit
+    from .serving.client import SearchClient, ServerError, ServerRefusal
     from .sharing.clips import clip_name, cut_clip
     from .storage.rows import VideoFile
     from .times import clock, span_clock
@@ -22,8 +23,11 @@ __all__ = [
     "EncodedQuery",
     "Explanation",
     "ScoreOptions",
+    "SearchClient",
     "SearchHit",
     "SearchLimits",
+    "ServerError",
+    "ServerRefusal",
     "VideoFile",
     "VideoIndex",
     "VideoIndexError",
@@ -46,8 +50,11 @@ _MODULES = {
     "clip_name": "sharing.clips",
     "clock": "times",
     "cut_clip": "sharing.clips",
+    "SearchClient": "serving.client",
     "SearchHit": "search.searcher",
     "SearchLimits": "search.limits",
+    "ServerError": "serving.client",
+    "ServerRefusal": "serving.client",
     "span_clock": "times",
 }
 

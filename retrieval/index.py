@@ -377,10 +377,7 @@ class VideoIndex:
         Args:
             at: seconds: the row of the segment that holds this moment, in place of the first.
         """
-        rows = self.table.videos(columns, check_ids([video_id])).to_pylist()
-        if at is None or not rows or self.table.settings.format == 1:
-            return rows[0] if rows else None
-        return self.table.segment_at(video_id, at, columns) or rows[0]
+        return self.table.row(*check_ids([video_id]), columns, at=at)
 
     def thumbnails(self, ids: Sequence[str]) -> dict[str, bytes]:
         """JPEG thumbnails of the videos that have one, by id; of a long video one from its beginning."""

@@ -6,6 +6,7 @@ Each test looks into a process of its own, because this one has everything loade
 """
 
 import json
+import os
 import subprocess
 import sys
 
@@ -47,6 +48,13 @@ def index(tmp_path_factory):
     folder = tmp_path_factory.mktemp("light") / "index"
     VideoIndex.create(folder, dim=2).add_embeddings(["x", "y"], [[[1.0, 0.0]], [[0.0, 1.0]]])
     return folder
+
+
+def test_a_shard_of_the_search_service_starts_without_transformers():
+    """Until its process is up again, answers are partial."""
+    if not os.environ.get("CI"):
+        pytest.importorskip("ray", reason="the extra `ray` is not installed")
+    assert not packages("import dmae.retrieval.serving.shard") & {"transformers", "accelerate", "tokenizers", "gradio"}
 
 
 def test_every_help_needs_the_standard_library_and_yaml_alone():

@@ -7,44 +7,35 @@ what prints the table.
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from http.client import HTTPException, HTTPResponse
+from collections.abc import Iterable
+from http.client import HTTPException
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.error import HTTPError
-from urllib.parse import urlencode, urljoin, urlsplit
-from urllib.request import Request, urlopen
 
-from dmae.modeling.errors import DmaeError, InputError, one_line, printable
+from dmae.modeling.errors import InputError, printable
 
 from ..inputs import as_unicode
 from ..media import names_media
+from ..serving.client import (
+    Answer,
+    SearchClient,
+    ServerError,
+    ServerRefusal,
+    hit_values,
+    open_url,
+    server_address,
+    server_errors,
+)
 from . import search
 
-SECONDS_TO_ANSWER = 60  # without a sign of life; who waits in the queue of `dmae serve` gets one every 15 seconds
 SECONDS_TO_REACH = 10
+WANTED = "`dmae serve`"  # at the address
 LOADING = "X-Progress"  # a header of the page that `dmae serve` shows while it loads
 APP_ID = "gradio_api/app_id"  # what any Gradio page answers to
 ENDPOINT = "gradio_api/call/search"
 UNDERSTOOD = frozenset(("query", "server", "json", "k"))  # by every server, or done here
 UNDERSTOOD_BY_RAY = frozenset(("offset", "where", "min_score"))
-# The fields of a hit as `dmae search --json` prints them, with what stands where a server does not tell one.
-NUMBERS = ("score", "confidence", "start", "end", "best_time", "duration")
-FIELDS = {"id": None, "path": None, "score": None, "confidence": None, "start": None, "end": None, "best_time": None}
-FIELDS |= {"moments": [], "duration": None, "frame_times": [], "frame_scores": [], "metadata": {}}
-ADDRESSES = ("video", "thumbnail")  # relative to the server's page
-
-
-class ServerError(DmaeError):
-    """A server that cannot be reached, is none of ours, or failed: one line that names its address and the remedy."""
-
-
-class Answer(NamedTuple):
-    """What a server found: hits as JSON values, best first, and the parts of its index that did not answer."""
-
-    hits: list[dict]
-    partial: list[str]
 
 
 def search_server(args: argparse.Namespace) -> int:
@@ -57,9 +48,9 @@ def search_server(args: argparse.Namespace) -> int:
         raise InputError("no query: --server answers one QUERY per call, give it")
     if names_media(args.query):
         raise InputError(f"{args.query!r} is an image or a video, and a server reads texts: search with --index")
-    query, page = as_unicode(args.query), _address(args.server)
+    query, page = as_unicode(args.query), server_address(args.server, "--server")
     given = _given(args)
-    with _server_errors(page):
+    with server_errors(page, WANTED):
         answer = _ask(page, query, args.k, given)
     for name in answer.partial:
         print(f"a part of the index did not answer: {printable(name)}", file=sys.stderr)
@@ -77,7 +68,9 @@ def _ask(page: str, query: str, k: int, given: dict[str, Any]) -> Answer:
         names = {argument: option for option, argument in search.PARTS.items()}
         name = names.get(refused[0], refused[0]).replace("_", "-")
         raise InputError(f"the server at {page} knows no --{name}: leave it out, or search with --model and --index")
-    return Answer(_ask_gradio(home, query, k), []) if home else _ask_ray(page, {"query": query, "k": k} | given)
+    if home:
+        return Answer(_ask_gradio(home, query, k), [])
+    return SearchClient(page, what=WANTED).search(query=query, k=k, **given)
 
 
 def _given(args: argparse.Namespace) -> dict[str, Any]:
@@ -92,7 +85,7 @@ def _given(args: argparse.Namespace) -> dict[str, Any]:
 def _gradio_page(page: str) -> str | None:
     """The address of the Gradio page, where redirects lead; None where there is none."""
     try:
-        with _open(page + APP_ID, seconds=SECONDS_TO_REACH) as response:
+        with open_url(page + APP_ID, seconds=SECONDS_TO_REACH) as response:
             if response.headers.get(LOADING):
                 raise ServerError(f"the server at {page} is still loading its model and index: ask again in a moment")
             found = json.load(response)
@@ -105,16 +98,16 @@ def _gradio_page(page: str) -> str | None:
 
 def _ask_gradio(page: str, query: str, k: int) -> list[dict]:
     body = json.dumps({"data": [query, k, 0, 0]}).encode()
-    with _open(page + ENDPOINT, body) as response:
+    with open_url(page + ENDPOINT, body) as response:
         event = json.load(response)["event_id"]
-    with _open(f"{page}{ENDPOINT}/{event}") as response:
+    with open_url(f"{page}{ENDPOINT}/{event}") as response:
         kind, data = _last_event(response)
     if kind == "error":
         told = data.get("error") if isinstance(data, dict) else data
         if not told:
             raise ServerError(f"the server at {page} failed to answer: look at its log")
-        raise ServerError(f"the server at {page} refuses: {' '.join(str(told).split())}")
-    return [_hit(entry, page) for entry in data[0]]
+        raise ServerRefusal(f"the server at {page} refuses: {' '.join(str(told).split())}")
+    return [hit_values(entry, page) for entry in data[0]]
 
 
 def _last_event(lines: Iterable[bytes]) -> tuple[str, Any]:
@@ -127,72 +120,3 @@ def _last_event(lines: Iterable[bytes]) -> tuple[str, Any]:
         elif field == "data" and name in ("complete", "error"):
             return name, json.loads(value)
     raise HTTPException("it broke off")
-
-
-def _ask_ray(page: str, asked: dict[str, Any]) -> Answer:
-    with _open(f"{page}search?{urlencode(asked)}") as response:
-        found = json.load(response)
-    return Answer([_hit(entry, page) for entry in found["hits"]], [str(name) for name in found.get("partial", ())])
-
-
-def _hit(entry: dict, page: str) -> dict:
-    """A hit with every field that `dmae search --json` prints, in the same order, and the server's own after them."""
-    hit = FIELDS | entry
-    if not isinstance(hit["id"], str) or hit["score"] is None:
-        raise ValueError("a hit without id or score")
-    for name in NUMBERS:
-        if hit[name] is not None and not isinstance(hit[name], int | float):
-            raise ValueError(f"{name} is no number")
-    return hit | {name: urljoin(page, str(hit[name])) for name in ADDRESSES if hit.get(name)}
-
-
-def _open(url: str, body: bytes | None = None, *, seconds: float = SECONDS_TO_ANSWER) -> HTTPResponse:
-    headers = {"Content-Type": "application/json", "User-Agent": "dmae"}
-    return urlopen(Request(url, body, headers), timeout=seconds)
-
-
-def _address(text: str) -> str:
-    """The address of a server with a slash at its end."""
-    example = "give --server an address such as http://127.0.0.1:7860"
-    try:
-        parts = urlsplit(text)
-        host, _ = (parts.hostname or "").encode("idna"), parts.port
-    except ValueError:
-        raise InputError(f"{text!r} is no address: {example}") from None
-    if parts.scheme not in ("http", "https") or not host or not text.isascii() or " " in text:
-        raise InputError(f"{text!r} is no address: {example}")
-    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}/"
-
-
-@contextmanager
-def _server_errors(page: str) -> Iterator[None]:
-    """Turns whatever goes wrong between here and a server into one line."""
-    server = f"the server at {page}"
-    try:
-        yield
-    except DmaeError:
-        raise
-    except HTTPError as error:
-        refusal = _refusal(error)
-        if refusal:
-            raise ServerError(f"{server} refuses: {refusal}") from error
-        remedy = {401: "it asks for a login", 403: "it lets only some in"}.get(error.code, "is it `dmae serve`?")
-        remedy = "look at its log, or ask again later" if error.code >= 500 else remedy
-        raise ServerError(f"{server} answers {error.code} {error.reason}: {remedy}") from error
-    except (OSError, HTTPException) as error:
-        reason = getattr(error, "reason", error)
-        reason = getattr(reason, "strerror", None) or one_line(reason)
-        raise ServerError(f"{server} gives no answer ({reason}): is `dmae serve` running there?") from error
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:  # not the JSON that ours sends
-        raise ServerError(f"{server} does not answer as `dmae serve` does: give the address of one") from error
-
-
-def _refusal(error: HTTPError) -> str | None:
-    """What the search service on Ray says is wrong with the question."""
-    try:
-        told = json.loads(error.read())
-        if "error" in told:
-            return " ".join(str(told["error"]).split())
-        return "; ".join(f"{wrong['loc'][-1]}: {wrong['msg']}" for wrong in told["detail"])
-    except (OSError, HTTPException, ValueError, KeyError, TypeError, IndexError):  # another server, another form
-        return None

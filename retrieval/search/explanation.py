@@ -1,6 +1,6 @@
 """Why a video was found, and what other options would make of the same videos."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,6 +57,20 @@ class Explanation:
             "similarity": [[round(float(s), 5) for s in row] for row in self.similarity],
             "sentence": [round(float(s), 5) for s in self.sentence_similarity],
         }
+
+    @classmethod
+    def from_dict(cls, values: Mapping, hit: SearchHit) -> "Explanation":
+        """An explanation of what `to_dict` made of it, and its hit.
+
+        Raises:
+            ValueError, KeyError, TypeError: the values are no explanation of this hit.
+        """
+        words, frames = [str(word) for word in values["words"]], len(hit.frame_scores)
+        weights, sentence = (np.array(values[name], dtype=np.float64) for name in ("weights", "sentence"))
+        similarity = np.array(values["similarity"], dtype=np.float64).reshape(len(words), frames)
+        if weights.shape != (len(words),) or sentence.shape != (frames,):
+            raise ValueError("the parts of an explanation do not fit together")
+        return cls(hit, words, weights, similarity, sentence)
 
 
 def explain(

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -81,6 +81,31 @@ class SearchHit:
             "frame_scores": [round(float(s), 6) for s in self.frame_scores],
             "metadata": self.metadata,
         }
+
+    @classmethod
+    def from_dict(cls, values: Mapping) -> "SearchHit":
+        """A hit of what `to_dict` made of it, which does not tell the segment.
+
+        Raises:
+            ValueError, KeyError, TypeError: the values are no hit's.
+        """
+        scores, times = (np.array(values[name], dtype=np.float64) for name in ("frame_scores", "frame_times"))
+        if not isinstance(values["id"], str) or scores.ndim != 1 or not len(scores) or times.ndim != 1:
+            raise ValueError("a hit without id or frames")
+        return cls(
+            id=values["id"],
+            path=None if values["path"] is None else str(values["path"]),
+            score=float(values["score"]),
+            best_time=_number(values["best_time"]),
+            frame_scores=scores,
+            frame_times=times,
+            duration=_number(values["duration"]),
+            metadata=dict(values["metadata"]),
+            start=_number(values["start"]),
+            end=_number(values["end"]),
+            moments=tuple(_moment(part) for part in values["moments"]),
+            confidence=_number(values["confidence"]),
+        )
 
 
 class Searcher:
@@ -256,6 +281,15 @@ class Searcher:
         for n, confidence in zip(known, confidences.tolist()):
             found[n] = confidence
         return found
+
+
+def _number(value) -> float | None:
+    return None if value is None else float(value)
+
+
+def _moment(values: Mapping) -> Moment:
+    start, end, best_time = (_number(values[name]) for name in ("start", "end", "best_time"))
+    return Moment(start, end, best_time, float(values["score"]))
 
 
 def _without_weak(spans: list[Span], min_score: float) -> list[Span]:

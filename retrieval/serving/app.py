@@ -2,39 +2,29 @@
 
 import asyncio
 import time
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated, Any
 
-import torch
 from fastapi import FastAPI, Query
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from ray import serve
 from ray.exceptions import RayActorError
 from ray.serve.handle import DeploymentHandle
 
-from dmae.modeling.loading import load_pretrained
-from dmae.modeling.precision import place
-
 from ..errors import VideoIndexError
-from ..indexing.fingerprint import model_encoder, preprocessing_encoder
-from ..search.candidates import SearchLimits
-from ..search.explanation import explain
-from ..search.query import EncodedQuery, encode_text_queries, words_of
+from ..search.query import EncodedQuery
 from ..search.scoring import ScoreOptions
-from ..search.searcher import Searcher
 from ..storage.filters import all_of
-from ..storage.schema import IndexSettings
 from ..storage.sharding import check_same_model
-from ..storage.table import VideoTable
-from .fan_out import FanOut, merge_hits
+from .encoder import QueryEncoder
+from .fan_out import Answers, FanOut, merge_hits
 from .options import ServingOptions
+from .shard import Shard, open_shard
 
 MAX_QUERY = 1000  # characters
 MAX_HITS = 1000
-QUICK_CHECKS: dict[str, Any] = {
-    "health_check_period_s": 2.0,
-    "health_check_timeout_s": 6.0,
-}  # a dead replica is replaced in seconds
+VIDEO_COLUMNS = ("path", "duration", "frame_times", "revision")
 
 api = FastAPI(title="Text-video search", docs_url="/docs")
 
@@ -45,12 +35,13 @@ def build_app(options: ServingOptions) -> serve.Application:
     Raises:
         VideoIndexError: a shard that is not there, or shards of different models.
     """
-    tables = [_open(uri, options) for uri in options.shards]
+    tables = [open_shard(uri, options) for uri in options.shards]
+    settings = tables[0].settings
     check_same_model([table.settings for table in tables], list(options.shards))
     encoder = QueryEncoder.options(
         num_replicas=options.encoders,
         ray_actor_options={"num_cpus": options.encoder_cpus, "num_gpus": options.encoder_gpus},
-    ).bind(options.model, tables[0].settings, options.encoder_cpus)
+    ).bind(options.model, settings, options.encoder_cpus)
     resources = {"num_cpus": options.shard_cpus, "memory": options.shard_memory or None}
     shards = {
         uri: Shard.options(name=f"shard-{number}", num_replicas=options.replicas, ray_actor_options=resources).bind(
@@ -59,64 +50,25 @@ def build_app(options: ServingOptions) -> serve.Application:
         for number, uri in enumerate(options.shards)
     }
     service = SearchService.options(ray_actor_options={"num_cpus": options.ingress_cpus})
-    return service.bind(encoder, shards, options.timeout, options.retries)
+    return service.bind(encoder, shards, options.timeout, options.retries, settings.model.name)
 
 
-@serve.deployment(max_ongoing_requests=64, **QUICK_CHECKS)
-class QueryEncoder:
-    """Texts to features, many visitors' in one batch."""
-
-    def __init__(self, name: str, settings: IndexSettings, cpus: float):
-        torch.set_num_threads(max(1, int(cpus)))
-        model, self.processor = load_pretrained(name)
-        mine = replace(settings, model=model_encoder(model), preprocessing=preprocessing_encoder(self.processor))
-        check_same_model([settings, mine], ["the index", name])
-        self.model = place(model, "cuda" if torch.cuda.is_available() else "cpu").eval()
-        self.scoring = ScoreOptions.of(model.config)
-
-    @serve.batch(max_batch_size=32, batch_wait_timeout_s=0.002)
-    async def encode(self, texts: list[str]) -> list[tuple[EncodedQuery, ScoreOptions]]:
-        return [(query, self.scoring) for query in encode_text_queries(self.model, self.processor, texts)]
-
-    async def words(self, query: EncodedQuery) -> list[tuple[str, list[int]]]:
-        return words_of(self.processor, query)
+# The decorator below takes `api` and whatever its methods use as they are by then: all of this comes first.
 
 
-@serve.deployment(max_ongoing_requests=32, **QUICK_CHECKS)
-class Shard:
-    """One table, ready to be searched; it follows what is added to it."""
-
-    def __init__(self, uri: str, options: ServingOptions):
-        torch.set_num_threads(max(1, int(options.shard_cpus)))
-        limits = SearchLimits() if options.candidates is None else SearchLimits(candidates=options.candidates)
-        self.table = _open(uri, options)
-        self.searcher = Searcher(self.table, ScoreOptions(), limits)
-        self.searcher.prepare()
-
-    def search(self, query: EncodedQuery, scoring: ScoreOptions, k: int, where, min_score) -> list[dict]:
-        found = self.searcher.search(
-            query.features, k, options=query.options or scoring, where=where, min_score=min_score
-        )
-        return [hit.to_dict() for hit in found[0]]
-
-    def explain(self, query: EncodedQuery, words: list, video_id: str, scoring: ScoreOptions) -> dict | None:
-        """None where the video is another shard's."""
-        if not self.table.videos(["id"], [video_id]).num_rows:
-            return None
-        scores = self.searcher.queries_of(query, query.options or scoring)
-        return explain(self.table, words, query, video_id, scores).to_dict()
-
-    def describe(self) -> dict:
-        return {"videos": self.table.count(), "version": self.table.version, **self.searcher.stats()}
-
-
-# The decorator below takes `api` and whatever its methods use as they are by then: both of these come first.
+class SilentShardError(Exception):
+    """What was asked for may be in a shard that did not answer."""
 
 
 @api.exception_handler(VideoIndexError)
 async def refuse(request, error: VideoIndexError) -> JSONResponse:
     cause = getattr(error, "cause", error)  # from another process it comes with that process's stack in its text
     return JSONResponse({"error": " ".join(str(cause).split())}, status_code=400)
+
+
+@api.exception_handler(SilentShardError)
+async def apologise(request, error: SilentShardError) -> JSONResponse:
+    return JSONResponse({"error": str(error)}, status_code=503)
 
 
 async def _awaited(response):
@@ -128,11 +80,19 @@ async def _awaited(response):
 class SearchService:
     """The HTTP endpoints."""
 
-    def __init__(self, encoder: DeploymentHandle, shards: dict[str, DeploymentHandle], timeout: float, retries: int):
+    def __init__(
+        self,
+        encoder: DeploymentHandle,
+        shards: dict[str, DeploymentHandle],
+        timeout: float,
+        retries: int,
+        model_name: str | None,
+    ):
         self.encoder = encoder
         self.shards = shards
         self.fan_out = FanOut(timeout, retries, lost=(RayActorError,), refused=(VideoIndexError,))
         self.timeout = timeout
+        self.model_name = model_name
 
     @api.get("/search")
     async def search(
@@ -150,45 +110,81 @@ class SearchService:
         encoded, scoring = await self._encode(query)
         bounds = [f"duration >= {shortest}" if shortest else None, f"duration <= {longest}" if longest else None]
         chosen = all_of(where, *bounds)
-        answers = await self.fan_out.ask(
-            {
-                name: lambda shard=shard: shard.search.remote(encoded, scoring, k + offset, chosen, min_score)
-                for name, shard in self.shards.items()
-            }
-        )
-        found = {
-            "hits": merge_hits(answers.values, k, offset),
-            "shards": len(self.shards),
-            "partial": list(answers.failed),
-            "reasons": answers.failed,
-            "seconds": round(time.perf_counter() - started, 4),
-        }
-        return JSONResponse(found, status_code=200 if answers.values else 503)
+        answers = await self._ask(lambda shard: shard.search.remote(encoded, scoring, k + offset, chosen, min_score))
+        return self._hits(answers, merge_hits(answers.values, k, offset), started)
+
+    @api.get("/rescore")
+    async def rescore(
+        self,
+        query: str,
+        video_id: Annotated[list[str], Query(max_length=MAX_HITS)],
+        textual_attention: bool = True,
+        visual_attention: bool = True,
+    ):
+        """Some of the videos against a text, best first, by a score with each of its attentions on or off."""
+        started = time.perf_counter()
+        encoded, scoring = await self._encode(query)
+        scoring = scoring._replace(textual_attention=textual_attention, visual_attention=visual_attention)
+        answers = await self._ask(lambda shard: shard.rescore.remote(encoded, scoring, video_id))
+        return self._hits(answers, merge_hits(answers.values, len(video_id)), started)
 
     @api.get("/explain")
     async def explain(self, query: str, video_id: str):
         """How each word of a text matches each frame of a video."""
         encoded, scoring = await self._encode(query)
         words = await self.encoder.words.remote(encoded)
-        asked = {
-            name: lambda shard=shard: shard.explain.remote(encoded, words, video_id, scoring)
-            for name, shard in self.shards.items()
-        }
-        answers = await self.fan_out.ask(asked)
-        found = next((explanation for explanation in answers.values.values() if explanation is not None), None)
-        if found is None and answers.failed:
-            return JSONResponse({"error": f"{video_id!r} may be in a shard that did not answer"}, status_code=503)
-        if found is None:
-            raise VideoIndexError(f"no video {video_id!r} in the index")
-        return found
+        return await self._of_one(video_id, lambda shard: shard.explain.remote(encoded, words, video_id, scoring))
+
+    @api.get("/watch")
+    async def watch(self, query: str, video_id: str):
+        """A video against a text from its beginning to its end: the `hit` with every moment that matches, the
+        `segment` that fits best as a hit of its own, the `explanation` of that, and the `times` and `scores` of all
+        frames."""
+        encoded, scoring = await self._encode(query)
+        words = await self.encoder.words.remote(encoded)
+        return await self._of_one(video_id, lambda shard: shard.watch.remote(encoded, words, video_id, scoring))
+
+    @api.get("/video")
+    async def video(self, video_id: str, at: float | None = None):
+        """What the index knows of a video, or of the segment at a moment (s)."""
+        return await self._of_one(video_id, lambda shard: shard.video.remote(video_id, VIDEO_COLUMNS, at))
+
+    @api.get("/thumbnail")
+    async def thumbnail(self, video_id: str, at: float | None = None):
+        """A picture of a video, or of the segment at a moment (s): a JPEG; empty where the index has none."""
+        row = await self._of_one(video_id, lambda shard: shard.video.remote(video_id, ("thumbnail",), at))
+        return Response(row["thumbnail"] or b"", media_type="image/jpeg")
 
     @api.get("/stats")
     async def stats(self):
         """What each shard holds."""
-        asked = {name: shard.describe.remote for name, shard in self.shards.items()}
-        answers = await self.fan_out.ask(asked)
+        answers = await self._ask(lambda shard: shard.describe.remote())
         videos = sum(shard["videos"] for shard in answers.values.values())
-        return {"videos": videos, "shards": answers.values, "partial": list(answers.failed), "reasons": answers.failed}
+        told = {"videos": videos, "model": self.model_name, "shards": answers.values}
+        return told | {"partial": list(answers.failed), "reasons": answers.failed}
+
+    async def _ask(self, call: Callable[[DeploymentHandle], Any]) -> Answers:
+        return await self.fan_out.ask({name: partial(call, shard) for name, shard in self.shards.items()})
+
+    async def _of_one(self, video_id: str, call: Callable[[DeploymentHandle], Any]) -> dict:
+        """The answer of the shard that holds a video."""
+        answers = await self._ask(call)
+        found = next((answer for answer in answers.values.values() if answer is not None), None)
+        if found is None and answers.failed:
+            raise SilentShardError(f"{video_id!r} may be in a shard that did not answer")
+        if found is None:
+            raise VideoIndexError(f"no video {video_id!r} in the index")
+        return found
+
+    def _hits(self, answers: Answers, hits: list[dict], started: float) -> JSONResponse:
+        found = {
+            "hits": hits,
+            "shards": len(self.shards),
+            "partial": list(answers.failed),
+            "reasons": answers.failed,
+            "seconds": round(time.perf_counter() - started, 4),
+        }
+        return JSONResponse(found, status_code=200 if answers.values else 503)
 
     async def _encode(self, text: str) -> tuple[EncodedQuery, ScoreOptions]:
         # Before it enters a batch: there it would fail its neighbours too.
@@ -202,7 +198,3 @@ class SearchService:
             except RayActorError:
                 continue
         return await self.encoder.encode.remote(text)
-
-
-def _open(uri: str, options: ServingOptions) -> VideoTable:
-    return VideoTable.open(uri, read_only=True, storage_options=options.storage_options)

@@ -25,7 +25,7 @@ class FanOut:
     """Puts questions to shards.
 
     A shard that did not answer is waited for only briefly until it answers again, so that its restart slows down
-    nobody.
+    nobody. One of the questions is left to it for longer: its answer, which nobody waits for, tells that it is back.
 
     Args:
         timeout: seconds for an answer.
@@ -40,6 +40,7 @@ class FanOut:
         self.lost = lost
         self.refused = refused
         self._suspected: set[str] = set()
+        self._left: dict[str, asyncio.Future] = {}  # by the name of the shard
 
     async def ask(self, shards: Mapping[str, Callable[[], Awaitable]]) -> Answers:
         """The answers of all shards, each of which is called to get an awaitable."""
@@ -50,15 +51,47 @@ class FanOut:
                 raise result
             if isinstance(result, BaseException):
                 answers.failed[name] = _reason(result)
-                self._suspected.add(name)
             else:
                 answers.values[name] = result
-                self._suspected.discard(name)
         return answers
 
     async def _ask_one(self, name: str, call: Callable[[], Awaitable]):
-        seconds = min(self.timeout, SUSPECTED) if name in self._suspected else self.timeout
-        return await asyncio.wait_for(self._attempts(call), seconds)
+        suspected, question = name in self._suspected, asyncio.ensure_future(self._attempts(call))
+        try:
+            await asyncio.wait({question}, timeout=min(self.timeout, SUSPECTED) if suspected else self.timeout)
+        except asyncio.CancelledError:
+            question.cancel()
+            raise
+        if question.done():
+            self._judge(name, question)
+            return question.result()
+        if suspected and name not in self._left:
+            self._leave(name, question)
+        else:
+            question.cancel()
+        if not suspected:
+            self._suspected.add(name)
+        raise TimeoutError
+
+    def _leave(self, name: str, question: asyncio.Future) -> None:
+        """Lets a question go on that nobody waits for."""
+
+        def done(answered: asyncio.Future) -> None:
+            del self._left[name]
+            self._judge(name, answered)
+
+        self._left[name] = question
+        question.add_done_callback(done)
+        asyncio.get_running_loop().call_later(self.timeout, question.cancel)
+
+    def _judge(self, name: str, answered: asyncio.Future) -> None:
+        """Suspects a shard, or no longer, by what came of a question."""
+        if answered.cancelled():
+            return
+        if isinstance(answered.exception(), (*self.refused, type(None))):
+            self._suspected.discard(name)
+        else:
+            self._suspected.add(name)
 
     async def _attempts(self, call: Callable[[], Awaitable]):
         for _ in range(self.retries):

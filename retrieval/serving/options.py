@@ -7,6 +7,9 @@ from typing import Any
 from ..errors import VideoIndexError
 from ..storage.sharding import shard_uris
 
+# A dead process is found at the next check, and another one started; a busy one has time to answer.
+QUICK_CHECKS: dict[str, Any] = {"health_check_period_s": 1.0, "health_check_timeout_s": 10.0}
+
 
 @dataclass(frozen=True)
 class ServingOptions:

@@ -216,6 +216,13 @@ class VideoTable:
         where = _is_one_of(ids) if ids else "false"
         return self.scan(columns, f"{where} AND {self._one_per_video}" if self._one_per_video else where)
 
+    def row(self, video_id: str, columns: Sequence[str], *, at: float | None = None) -> dict | None:
+        """See `VideoIndex.get`."""
+        rows = self.videos(columns, [video_id]).to_pylist()
+        if at is None or not rows or self.settings.format == 1:
+            return rows[0] if rows else None
+        return self.segment_at(video_id, at, columns) or rows[0]
+
     def segment_at(self, video_id: str, seconds: float, columns: Sequence[str]) -> dict | None:
         """The row of the segment with the frame that is nearest to a moment, of those that the moment lies in."""
         where = f"{_is_one_of([video_id])} AND segment_start <= {seconds + NEAR} AND segment_end >= {seconds - NEAR}"

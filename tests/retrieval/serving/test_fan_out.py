@@ -65,6 +65,24 @@ def test_a_silent_shard_slows_down_one_question_only():
     assert answers.values == {"a": 1, "silent": 2}
 
 
+def test_a_shard_that_is_back_but_slow_is_waited_for_again():
+    down_then_back = [99.0, 2 * SUSPECTED, *[1.5 * SUSPECTED] * 20]  # seconds until each question's answer
+
+    async def ask_often():
+        fan_out, seconds, whole = FanOut(timeout=4 * SUSPECTED, retries=0), iter(down_then_back), []
+
+        async def answer():
+            await asyncio.sleep(next(seconds))
+            return "here"
+
+        for _ in range(6):
+            whole.append(bool((await fan_out.ask({"a": answer})).values))
+        return whole
+
+    whole = asyncio.run(ask_often())
+    assert whole[:2] == [False, False] and whole[-2:] == [True, True]
+
+
 def test_hits_of_all_shards_are_in_one_order():
     hit = lambda video_id, score: {"id": video_id, "score": score}  # noqa: E731
     found = {"a": [hit("x", 0.9), hit("z", 0.5)], "b": [hit("y", 0.9), hit("w", 0.7)], "c": []}
