@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .picture_reading import is_picture, read_picture
     from .precision import place
     from .processing_dmae import DmaeProcessor
+    from .remote_videos import RemoteVideo, RemoteVideoError, is_url
     from .similarity import dmae_similarity, nearest_frames
     from .token_masking import (
         AttentionTokenWeightPredictor,
@@ -46,6 +47,8 @@ __all__ = [
     "MissingPackageError",
     "ModelError",
     "ProjectedAttentionTokenWeightPredictor",
+    "RemoteVideo",
+    "RemoteVideoError",
     "TextFeatures",
     "TokenWeightPredictor",
     "VideoDecodeError",
@@ -58,6 +61,7 @@ __all__ = [
     "encode_videos",
     "info_nce_loss",
     "is_picture",
+    "is_url",
     "load_pretrained",
     "nearest_frames",
     "negnce_loss",
@@ -83,6 +87,8 @@ _MODULES = {
     "MissingPackageError": "errors",
     "ModelError": "errors",
     "ProjectedAttentionTokenWeightPredictor": "token_masking",
+    "RemoteVideo": "remote_videos",
+    "RemoteVideoError": "remote_videos",
     "TextFeatures": "features",
     "TokenWeightPredictor": "token_masking",
     "VideoDecodeError": "errors",
@@ -95,6 +101,7 @@ _MODULES = {
     "encode_videos": "encoding",
     "info_nce_loss": "losses",
     "is_picture": "picture_reading",
+    "is_url": "remote_videos",
     "load_pretrained": "loading",
     "nearest_frames": "similarity",
     "negnce_loss": "losses",

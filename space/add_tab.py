@@ -27,7 +27,7 @@ def add_tab(page: gr.Blocks, services: Services, where: gr.Row) -> None:
     """Lays the tab out and wires it; `where` is shown to visitors who have videos of their own."""
     settings = services.settings
     if not settings.uploads_allowed:
-        gr.Markdown(label("add_off"))
+        gr.Markdown(label("add_elsewhere" if settings.backend else "add_off"))
         return
     gr.Markdown(label("add_limits"))
     files = gr.File(

@@ -63,12 +63,14 @@ class Endpoints:
             title and score (of this query alone)
             start and end of the span that fits, best_time and duration, in seconds
             video and thumbnail as addresses
+            partial where a part of the index did not answer, so that better ones may be missing
         """
         library = self._services.library
         shelf = self._services.shelves.of(request.session_hash)
         with _PlainErrors():
-            results = library.search(library.ask(query), int(k), shelf=shelf, where=Where((shortest, longest)))
-        return [result.to_dict() | {"scope": result.scope} for result in results]
+            found = library.search(library.ask(query), int(k), shelf=shelf, where=Where((shortest, longest)))
+        told = {"partial": True} if found.silent else {}
+        return [result.to_dict() | {"scope": result.scope} | told for result in found.results]
 
     def explain(self, query: str, video_id: str, scope: str, request: gr.Request) -> dict:
         """Tells why a video fits a text: how alike each word and each moment of the video are.

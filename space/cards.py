@@ -1,6 +1,6 @@
 """The results as a grid of cards, a button each; those of several queries side by side."""
 
-from .library import Query, Result
+from .library import Found, Query, Result
 from .markup import message, moment, text
 from .texts import Texts
 
@@ -8,12 +8,13 @@ DOUBT = 0.5  # confidence; where no result has it, nothing fits well
 EAGER = 4  # pictures that are fetched at once; the others when they come near
 
 
-def cards(found: list[tuple[Query, list[Result]]], say: Texts, selected: int | None = 0) -> str:
+def cards(found: list[tuple[Query, Found]], say: Texts, selected: int | None = 0) -> str:
     """HTML of each query's results, best first; `selected` is the place of the one that plays in the first list."""
     lists = [
-        _list(number, results, say, selected if number == 0 else None) for number, (_, results) in enumerate(found)
+        silence(own, say) + _list(number, own.results, say, selected if number == 0 else None)
+        for number, (_, own) in enumerate(found)
     ]
-    said = say.count("found", sum(len(results) for _, results in found))
+    said = say.count("found", sum(len(own.results) for _, own in found))
     if len(lists) == 1:
         return f'<div data-said="{text(said)}">{lists[0]}</div>'
     sides = "".join(
@@ -25,6 +26,14 @@ def cards(found: list[tuple[Query, list[Result]]], say: Texts, selected: int | N
 
 def welcome(say: Texts) -> str:
     return message(say("welcome"), say("welcome_more"))
+
+
+def silence(found: Found, say: Texts) -> str:
+    """HTML that says that parts of the index did not answer; nothing where all did."""
+    if not found.silent:
+        return ""
+    told = say("partial", answered=found.parts - found.silent, parts=found.parts)
+    return f'<p class="doubt partial" role="status">{text(told)}</p>'
 
 
 def _list(number: int, results: list[Result], say: Texts, selected: int | None) -> str:

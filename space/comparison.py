@@ -1,8 +1,8 @@
 """The same query ranked with each of DMAE's attentions on and off."""
 
-from dmae.retrieval import ScoreOptions
+from dataclasses import replace
 
-from .library import Library, Query, Result
+from .library import Found, Library, Query
 
 CANDIDATES = 50
 VARIANTS = {  # by the key of its text: textual attention, visual attention
@@ -13,12 +13,9 @@ VARIANTS = {  # by the key of its text: textual attention, visual attention
 }
 
 
-def compare(library: Library, query: Query, k: int = 5) -> dict[str, list[Result]]:
+def compare(library: Library, query: Query, k: int = 5) -> dict[str, Found]:
     """The `CANDIDATES` best videos of the index, ranked anew by each of `VARIANTS`; k results each."""
-    found = [result.hit.id for result in library.search(query, CANDIDATES)]
-    options = ScoreOptions.of(library.model.config)
-    ranked = {}
-    for name, (textual, visual) in VARIANTS.items():
-        chosen = options._replace(textual_attention=textual, visual_attention=visual)
-        ranked[name] = [Result(hit) for hit in library.index.rescore(query.encoded, found, chosen)[:k]]
-    return ranked
+    found = library.search(query, CANDIDATES)
+    ids = [result.hit.id for result in found.results]
+    ranked = {name: library.rescore(query, ids, *attentions).first(k) for name, attentions in VARIANTS.items()}
+    return {name: replace(own, silent=max(own.silent, found.silent)) for name, own in ranked.items()}

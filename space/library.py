@@ -1,13 +1,15 @@
 """What a visitor searches: the open index and, beside it, the videos of their own."""
 
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import PurePath
+from typing import Any
 
 import numpy as np
 
 from dmae.modeling import VideoFrames
-from dmae.retrieval import EncodedQuery, Explanation, SearchHit, VideoIndex, VideoIndexError
+from dmae.retrieval import EncodedQuery, Explanation, ScoreOptions, SearchHit, VideoIndex, VideoIndexError
 
 from .addresses import INDEX, frame_url, video_url
 from .texts import UserError
@@ -21,10 +23,11 @@ REMEMBERED_QUERIES = 256
 
 @dataclass(frozen=True, eq=False)
 class Query:
-    """A query of any kind and how to name it: a text, or an image or a video to find more like it."""
+    """A query of any kind and how to name it: a text, or an image or a video to find more like it. None has been
+    encoded here where a search service does that."""
 
     label: str
-    encoded: EncodedQuery
+    encoded: EncodedQuery | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +70,18 @@ class Result:
 
 
 @dataclass(frozen=True, eq=False)
+class Found:
+    """What a search found, best first; and of how many parts the index has, how many did not answer."""
+
+    results: list[Result]
+    silent: int = 0
+    parts: int = 1
+
+    def first(self, count: int) -> "Found":
+        return replace(self, results=self.results[:count])
+
+
+@dataclass(frozen=True, eq=False)
 class Watched:
     """A video that a visitor looks at: its hit with every moment of it, why it was found, and the `(F,)` times (s,
     empty where unknown) and scores of all of its frames."""
@@ -90,18 +105,60 @@ class Where:
 EVERYWHERE = Where()
 
 
-class Library:
-    """A model and an index, searched by many visitors at a time.
+class Library(ABC):
+    """What is searched by many visitors at a time.
 
     Args:
         shelf (in the methods): a visitor's own `VideoIndex` and secret, or None.
     """
 
-    def __init__(self, model, processor, index: VideoIndex):
-        self.model = model
-        self.processor = processor
-        self.index = index
-        self._ask = lru_cache(REMEMBERED_QUERIES)(lambda text: Query(text, index.encode_text(text)))
+    model: Any = None  # where it is here
+    processor: Any = None
+
+    @property
+    @abstractmethod
+    def model_name(self) -> str | None:
+        """Folder or Hub id of the model that made the index."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """How many videos the index has."""
+
+    @abstractmethod
+    def search(self, query: Query, k: int, *, shelf=None, where: Where = EVERYWHERE) -> Found:
+        """The k best videos of the index and the shelf together."""
+
+    @abstractmethod
+    def rescore(self, query: Query, ids: list[str], textual: bool, visual: bool) -> Found:
+        """Some of the index's videos, ranked with each of DMAE's attentions on or off."""
+
+    @abstractmethod
+    def explain(self, query: Query, scope: str, video_id: str, shelf=None) -> tuple[Result, Explanation]:
+        """One video against the query, whether or not it was among the hits.
+
+        Raises:
+            UserError: there is no such video (for this visitor).
+        """
+
+    @abstractmethod
+    def watch(self, query: Query, scope: str, video_id: str, shelf=None) -> Watched:
+        """One video against the query, from beginning to end.
+
+        Its moments are searched for in it alone: among all videos there is no room for every one of them.
+
+        Raises:
+            UserError: there is no such video (for this visitor).
+        """
+
+    @abstractmethod
+    def row(
+        self, scope: str, video_id: str, columns: list[str], shelf=None, *, at: float | None = None
+    ) -> dict | None:
+        """Columns of one video's row, or of its segment at a moment (s), or None where there is none."""
+
+    @abstractmethod
+    def _query(self, text: str) -> Query:
+        """A text, known to be one, as a query."""
 
     def ask(self, text: str) -> Query:
         """A text as a query.
@@ -114,7 +171,7 @@ class Library:
             raise UserError("write_something")
         if len(text) > MAX_QUERY:
             raise UserError("too_long", count=len(text), most=MAX_QUERY)
-        return self._ask(text)
+        return self._query(text)
 
     def ask_all(self, text: str) -> list[Query]:
         """A text as one query, or as several with `SEPARATOR` between them.
@@ -127,13 +184,32 @@ class Library:
             raise UserError("too_many_queries", count=len(parts), most=MAX_QUERIES)
         return [self.ask(part) for part in parts]
 
+
+class OpenLibrary(Library):
+    """A model and an index of this process."""
+
+    def __init__(self, model, processor, index: VideoIndex):
+        self.model = model
+        self.processor = processor
+        self.index = index
+        self._encode = lru_cache(REMEMBERED_QUERIES)(lambda text: Query(text, index.encode_text(text)))
+
+    @property
+    def model_name(self) -> str | None:
+        return self.index.table.settings.model.name
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def _query(self, text: str) -> Query:
+        return self._encode(text)
+
     def ask_example(self, frames: VideoFrames, label: str) -> Query:
         """Frames of an image or a video as a query."""
         return Query(label, self.index.encode(frames))
 
-    def search(self, query: Query, k: int, *, shelf=None, where: Where = EVERYWHERE) -> list[Result]:
-        """The k best videos of the index and the shelf together, best first."""
-        k, seconds = _check_count(k), duration_filter(*where.seconds)
+    def search(self, query: Query, k: int, *, shelf=None, where: Where = EVERYWHERE) -> Found:
+        k, seconds = check_count(k), duration_filter(*where.seconds)
         own = shelf if where.in_mine else None
         if not (where.in_index or own is not None or shelf is None):
             raise UserError("search_nowhere")
@@ -142,14 +218,14 @@ class Library:
             results += [Result(hit) for hit in self.index.search(query.encoded, k, where=seconds)]
         if own is not None:
             results += [Result(hit, own.secret) for hit in own.index.search(query.encoded, k, where=seconds)]
-        return sorted(results, key=lambda result: -result.hit.score)[:k]
+        return Found(sorted(results, key=lambda result: -result.hit.score)[:k])
+
+    def rescore(self, query: Query, ids: list[str], textual: bool, visual: bool) -> Found:
+        options = ScoreOptions.of(self.model.config)
+        options = options._replace(textual_attention=textual, visual_attention=visual)
+        return Found([Result(hit) for hit in self.index.rescore(query.encoded, ids, options)])
 
     def explain(self, query: Query, scope: str, video_id: str, shelf=None) -> tuple[Result, Explanation]:
-        """One video against the query, whether or not it was among the hits.
-
-        Raises:
-            UserError: there is no such video (for this visitor).
-        """
         index = self._index_of(scope, shelf)
         try:
             explanation = index.explain(query.encoded, str(video_id))
@@ -158,13 +234,6 @@ class Library:
         return Result(explanation.hit, scope), explanation
 
     def watch(self, query: Query, scope: str, video_id: str, shelf=None) -> Watched:
-        """One video against the query, from beginning to end.
-
-        Its moments are searched for in it alone: among all videos there is no room for every one of them.
-
-        Raises:
-            UserError: there is no such video (for this visitor).
-        """
         index, video_id = self._index_of(scope, shelf), str(video_id)
         _, explanation = self.explain(query, scope, video_id, shelf)
         hits = index.search(query.encoded, 1, where={"id": video_id})
@@ -178,7 +247,6 @@ class Library:
     def row(
         self, scope: str, video_id: str, columns: list[str], shelf=None, *, at: float | None = None
     ) -> dict | None:
-        """Columns of one video's row, or of its segment at a moment (s), or None where there is none."""
         return self._index_of(scope, shelf).get(video_id, columns, at=at)
 
     def _index_of(self, scope: str, shelf) -> VideoIndex:
@@ -200,7 +268,7 @@ def duration_filter(shortest: float | None, longest: float | None) -> str | None
     return " AND ".join(bounds) or None
 
 
-def _check_count(k) -> int:
+def check_count(k) -> int:
     if isinstance(k, bool) or not isinstance(k, int | float) or not 1 <= k <= MAX_RESULTS:
         raise UserError("count_range", most=MAX_RESULTS, value=repr(k))
     return int(k)

@@ -11,12 +11,13 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
-from dmae.modeling import VIDEO_SUFFIXES, VideoDecodeError
+from dmae.modeling import VIDEO_SUFFIXES, RemoteVideo, VideoDecodeError
 from dmae.retrieval import clip_name
 
 from .addresses import INDEX, PREFIX, decode_id
 from .decoding import Decoder
-from .library import Library
+from .distant_videos import DistantVideos
+from .library import Library, Result
 from .texts import UserError
 
 SAME_MOMENT = 0.005  # s
@@ -34,9 +35,18 @@ class Media:
         shelves: finds a visitor's videos by their secret.
         root: folder outside which no video of the index is served; None: any video file that the index lists. In a
             snapshot of the Hub names are links into the blobs beside it, which may be followed.
+        distant: videos of the index at URLs that may be played, too.
     """
 
-    def __init__(self, library: Library, shelves, decoder: Decoder, root: Path | None = None):
+    def __init__(
+        self,
+        library: Library,
+        shelves,
+        decoder: Decoder,
+        root: Path | None = None,
+        distant: DistantVideos | None = None,
+    ):
+        self._distant = distant
         self._library = library
         self._shelves = shelves
         self._decoder = decoder
@@ -56,11 +66,16 @@ class Media:
     def video(self, request: Request) -> Response:
         """The file itself, in ranges where the player asks for them."""
         row = self._row(request, ["path"])
-        path = self._playable(row["path"], request.path_params["scope"]) if row else None
-        if path is None:
+        if row is None:
             return _missing()
-        kind = TYPES.get(path.suffix.lower()) or mimetypes.guess_type(path.name)[0] or "video/mp4"
-        return FileResponse(path, media_type=kind, headers=HEADERS | {"Cache-Control": "private, max-age=3600"})
+        scope, headers = request.path_params["scope"], HEADERS | {"Cache-Control": "private, max-age=3600"}
+        path, distant = self._playable(row["path"], scope), self._at_url(row["path"], scope)
+        if path is not None:
+            return FileResponse(path, media_type=_kind(path.name), headers=headers)
+        if self._distant is not None and distant is not None:
+            kind = _kind(distant.url)
+            return self._distant.answer(distant, request, media_type=kind, headers=headers) or _missing()
+        return _missing()
 
     def picture(self, request: Request) -> Response:
         """A frame that the index holds; the stored thumbnail where the file cannot be read any more."""
@@ -111,6 +126,17 @@ class Media:
             clip = self._decoder.clip(str(path), start, end)
             self._clips.put(key, clip)
         return clip
+
+    def plays(self, result: Result) -> bool:
+        """Whether the file of a result is within reach of this page."""
+        return self.cuts(result) or self._at_url(result.hit.path, result.scope) is not None
+
+    def cuts(self, result: Result) -> bool:
+        """Whether spans of it can be cut out, too."""
+        return self._playable(result.hit.path, result.scope) is not None
+
+    def _at_url(self, path: str | None, scope: str) -> RemoteVideo | None:
+        return self._distant.find(path) if self._distant is not None and scope == INDEX else None
 
     def _decode(self, row: dict, scope: str, at: float) -> bytes | None:
         path = self._playable(row["path"], scope)
@@ -173,6 +199,11 @@ class PictureCache:
             self._pictures[key] = picture
             while self._size > self._limit:
                 self._size -= len(self._pictures.popitem(last=False)[1])
+
+
+def _kind(name: str) -> str:
+    """The media type of a video by its name."""
+    return TYPES.get(os.path.splitext(name)[1].lower()) or mimetypes.guess_type(name)[0] or "video/mp4"
 
 
 def _missing() -> Response:

@@ -2,8 +2,9 @@
 
 import gradio as gr
 
+from .cards import silence
 from .comparison import CANDIDATES, compare
-from .library import Result
+from .library import Found, Result
 from .markup import message, text
 from .services import Services
 from .texts import LANGUAGES, Texts, UserError, label, texts, texts_for
@@ -47,11 +48,12 @@ def documents() -> dict[str, dict[str, str]]:
     }
 
 
-def _table(ranked: dict, say: Texts) -> str:
+def _table(ranked: dict[str, Found], say: Texts) -> str:
     """HTML of the lists; the first is what the others are compared with."""
-    first = [result.hit.id for result in next(iter(ranked.values()))]
-    lists = "".join(_list(say(name), results, first, say) for name, results in ranked.items())
-    return f'<div class="variants">{lists}</div>'
+    worst = max(ranked.values(), key=lambda found: found.silent)
+    first = [result.hit.id for result in next(iter(ranked.values())).results]
+    lists = "".join(_list(say(name), found.results, first, say) for name, found in ranked.items())
+    return f'{silence(worst, say)}<div class="variants">{lists}</div>'
 
 
 def _list(name: str, results: list[Result], first: list[str], say: Texts) -> str:

@@ -3,16 +3,23 @@
 import os
 from collections.abc import Callable
 
-from .library import Library
+from .library import Library, OpenLibrary
 from .settings import Settings
 
 
 def open_library(settings: Settings, tell: Callable[..., None]) -> Library:
-    """Loads the model, opens the index read-only and reads into memory what searches need, telling how far it is.
+    """Loads the model, opens the index read-only and reads into memory what searches need, telling how far it is; or
+    asks the search service that stands in for both.
 
     Raises:
         ValueError, OSError: there is no such model or index, or they do not belong together.
+        ServerError: there is no such service.
     """
+    if settings.backend:
+        from .remote_library import RemoteLibrary
+
+        tell(2, "Asking the search service")
+        return RemoteLibrary(settings.backend)
     from accelerate import PartialState
     from transformers.utils import logging
 
@@ -25,7 +32,7 @@ def open_library(settings: Settings, tell: Callable[..., None]) -> Library:
     index = open_index(settings.index, model, processor, create=bool(settings.watch))
     tell(3, "Reading the index", f"{len(index):,} videos")
     index.prepare()
-    return Library(model, processor, index)
+    return OpenLibrary(model, processor, index)
 
 
 def is_on_hub(location: str) -> bool:

@@ -28,9 +28,17 @@
     }
   };
 
+  // Without a video, the picture of the frame that is nearest.
+  const show = (time) => {
+    const screen = detail()?.querySelector(".screen img");
+    const away = (frame) => Math.abs(Number(frame.dataset.seek) - Number(time));
+    const frames = [...(detail()?.querySelectorAll(".frame[data-seek]") ?? [])].sort((a, b) => away(a) - away(b));
+    if (screen && frames.length && time) screen.src = frames[0].querySelector("img").src;
+  };
+
   const seek = (time) => {
     const video = detail()?.querySelector("video");
-    if (!video) return;
+    if (!video) return show(time);
     video.currentTime = Number(time);
     if (!quiet.matches) video.play().catch(() => {});
   };

@@ -86,13 +86,13 @@ def examples_of(settings) -> list[str]:
 
 def _heading(services: Services):
     """What makes the heading for a visitor: the index may grow, and languages differ."""
-    model = services.library.index.table.settings.model.name
+    model = services.library.model_name or ""
     made_with = f" ({text(model)})" if "/" in model else ""  # a Hub id; the name of a folder tells a visitor nothing
     title, drawn = text(services.settings.title), is_drawn(services.settings.index)
 
     def heading(request: gr.Request) -> str:
         say = texts_for(request)
-        videos = say.count("videos", len(services.library.index))
+        videos = say.count("videos", len(services.library))
         about = services.settings.about or (say("drawn") if drawn else "")
         lines = "".join(
             f"<p>{line}</p>" for line in (say("heading", videos=videos, model=made_with), text(about)) if line

@@ -11,8 +11,12 @@ from .timeline import timeline
 NOTHING_CHOSEN = '<div class="player empty" aria-hidden="true"></div>'
 
 
-def player(watched: Watched, say: Texts) -> str:
-    """HTML of one result."""
+def player(watched: Watched, say: Texts, *, plays: bool = True, cuts: bool = True) -> str:
+    """HTML of one result.
+
+    Args:
+        plays: its file is within reach; else its pictures are shown in its place. cuts: spans of it can be cut out.
+    """
     result, hit = watched.result, watched.result.hit
     start = hit.best_time or 0.0
     facts = [say.worth(hit)]
@@ -24,12 +28,21 @@ def player(watched: Watched, say: Texts) -> str:
         facts.append(say("length", time=moment(hit.duration, hit.duration)))
     return (
         f'<section class="player" aria-label="{text(result.title)}">'
-        f'<div class="screen"><video src="{text(result.video)}#t={start:.3f}" data-start="{start:.3f}" '
-        f'poster="{text(result.frame(result.best_frame))}" controls muted playsinline preload="auto" '
-        f'aria-label="{text(say("from_best", title=result.title))}"></video>'
-        f'<p class="unplayable" hidden>{text(say("unplayable"))}</p></div>'
+        f'<div class="screen">{_screen(result, start, say, plays)}</div>'
         f'<div class="caption"><h2>{text(result.title)}</h2><p>{" · ".join(facts)}</p></div>'
-        f"{timeline(watched, say)}{_heat_map(watched, say)}</section>"
+        f"{timeline(watched, say, cuts)}{_heat_map(watched, say)}</section>"
+    )
+
+
+def _screen(result: Result, start: float, say: Texts, plays: bool) -> str:
+    picture = text(result.frame(result.best_frame))
+    if not plays:
+        return f'<img src="{picture}" alt=""><p class="unplayable">{text(say("out_of_reach"))}</p>'
+    return (
+        f'<video src="{text(result.video)}#t={start:.3f}" data-start="{start:.3f}" '
+        f'poster="{picture}" controls muted playsinline preload="auto" '
+        f'aria-label="{text(say("from_best", title=result.title))}"></video>'
+        f'<p class="unplayable" hidden>{text(say("unplayable"))}</p>'
     )
 
 

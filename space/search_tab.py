@@ -73,7 +73,10 @@ def search_tab(page: gr.Blocks, services: Services, examples: list[str]) -> gr.R
             file_types=sorted(VIDEO_SUFFIXES | IMAGE_SUFFIXES),
             height=120,
             elem_id="example",
+            visible=not services.settings.backend,
         )
+        if services.settings.backend:
+            gr.Markdown(label("reads_texts"))
     with gr.Row(elem_classes="found", equal_height=False):
         with gr.Column(scale=5, min_width=320):
             results = gr.HTML(elem_id="results", js_on_load=ON_LOAD)
@@ -133,11 +136,7 @@ class _Handlers:
         number = str(event.query)
         if asked is None or not number.isdecimal() or int(number) >= len(asked.queries):
             return gr.skip()
-        say = texts_for(request)
-        try:
-            return self._play(asked.queries[int(number)], str(event.scope), str(event.id), say, request)
-        except UserError as error:
-            return message(say("gone"), error.told(say), "error")
+        return self._play(asked.queries[int(number)], str(event.scope), str(event.id), texts_for(request), request)
 
     def restore(self, request: gr.Request):
         """The search that the page's address names, else the first example, so that a first visit shows something."""
@@ -153,9 +152,9 @@ class _Handlers:
             queries = make_queries()
             asked = Asked(queries, PAGE if len(queries) == 1 else SIDE_PAGE)
             found, left = self._find(asked, where, request)
-            query, results = found[0]
-            if results:
-                detail = self._play(query, results[0].scope, results[0].hit.id, say, request)
+            query, best = found[0][0], found[0][1].results[:1]
+            if best:
+                detail = self._play(query, best[0].scope, best[0].hit.id, say, request)
         except (UserError, VideoDecodeError) as error:
             reason = error.told(say) if isinstance(error, UserError) else str(error)
             return message(say("search_failed"), reason, "error"), detail, asked, gr.update(visible=False)
@@ -166,9 +165,14 @@ class _Handlers:
         shelf = self._services.shelves.of(request.session_hash)
         wanted, library = min(asked.count + 1, MAX_RESULTS), self._services.library
         found = [(query, library.search(query, wanted, shelf=shelf, where=where)) for query in asked.queries]
-        left = any(len(results) > asked.count for _, results in found)
-        return [(query, results[: asked.count]) for query, results in found], left
+        left = any(len(own.results) > asked.count for _, own in found)
+        return [(query, own.first(asked.count)) for query, own in found], left
 
     def _play(self, query: Query, scope: str, video_id: str, say: Texts, request: gr.Request) -> str:
         shelf = self._services.shelves.of(request.session_hash)
-        return player(self._services.library.watch(query, scope, video_id, shelf), say)
+        try:
+            watched = self._services.library.watch(query, scope, video_id, shelf)
+        except UserError as error:
+            return message(say("gone"), error.told(say), "error")
+        media = self._services.media
+        return player(watched, say, plays=media.plays(watched.result), cuts=media.cuts(watched.result))

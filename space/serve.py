@@ -8,7 +8,7 @@ import secrets
 import signal
 import socket
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from dmae.modeling import InputError
 
@@ -21,11 +21,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--index", metavar="URI", help="folder, object store URI or Hub id of the index (default: $DMAE_INDEX)"
     )
     parser.add_argument(
+        "--backend", metavar="URL", help="ask this search service on Ray, in place of a model and an index"
+    )
+    parser.add_argument(
         "--precision",
         choices=("fp32", "bf16", "fp16"),
         help="of the model (default: bf16 on an accelerator that has it, else fp32)",
     )
-    parser.add_argument("--videos", metavar="FOLDER", help="play only videos inside this folder")
+    parser.add_argument("--videos", metavar="FOLDER", help="play only videos inside this folder, or below this URL")
     parser.add_argument("--watch", metavar="FOLDER", help="follow this folder of videos into the index")
     parser.add_argument("--host", default=None, help="address to listen on (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, default=None, help="port to listen on (default: 7860)")
@@ -40,7 +43,7 @@ def run(args: argparse.Namespace) -> None:
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     from .settings import Settings
 
-    names = ("model", "index", "precision", "videos", "watch", "mcp", "public", "title", "about", "examples")
+    names = {field.name for field in fields(Settings)} & set(vars(args))
     settings = Settings.from_environment(**{name: getattr(args, name) for name in names})
     serve(settings, args.host, args.port)
 
@@ -72,7 +75,7 @@ def serve(settings, host: str | None = None, port: int | None = None, *, block: 
     if settings.mcp:
         prepare(page.mcp_server_obj)
     services.start()
-    print(f"{len(services.library.index)} videos at {url}", flush=True)
+    print(f"{len(services.library)} videos at {url}", flush=True)
     if settings.mcp:
         told = f" with the header Authorization: Bearer {settings.token}" if settings.token else ""
         print(f"agents (MCP) at {url.rstrip('/')}{ROUTE}/{told}", flush=True)
@@ -107,7 +110,8 @@ def _named(settings, host: str | None, port: int | None):
     chosen = port or int(os.environ.get("GRADIO_SERVER_PORT", 0))
     if chosen:
         _check_port(host, chosen)
-    if settings.model and settings.index:
+    _check_backend(settings)
+    if settings.backend or (settings.model and settings.index):
         with _loading_page(host, chosen or 7860) as tell:
             yield _introduced(settings), tell
         return
@@ -120,6 +124,16 @@ def _named(settings, host: str | None, port: int | None):
 
     with demo(host, chosen or 7860) as (model, index), _loading_page(host, chosen or 7860) as tell:
         yield _introduced(replace(settings, model=model, index=index)), tell
+
+
+def _check_backend(settings) -> None:
+    """Refuses what a page without a model and an index of its own cannot do."""
+    for name in ("model", "index", "precision", "watch", "uploads"):
+        if settings.backend and getattr(settings, name):
+            raise InputError(
+                f"a page that asks a search service (--backend) has no model and no index: leave out --{name} or "
+                f"DMAE_{name.upper()}"
+            )
 
 
 def _introduced(settings):

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dmae.modeling import VideoLimits, is_picture
+from dmae.modeling import VideoLimits, is_picture, is_url
 
 from .decoding import Decoder
+from .distant_videos import DistantVideos
 from .following import Follower
-from .library import Library, Query
+from .library import Library, OpenLibrary, Query
 from .media import Media
 from .opening import is_on_hub, open_library
 from .settings import Settings
@@ -36,10 +37,11 @@ class Services:
         decoder = Decoder()
         library = open_library(settings, tell)
         shelves = Shelves(library, decoder, settings)
+        distant = DistantVideos(settings.videos) if is_url(settings.videos) else None
         root = Path(settings.videos) if settings.videos else None
-        if root is None and is_on_hub(settings.index):
+        if root is None and isinstance(library, OpenLibrary) and is_on_hub(settings.index):
             root = Path(library.index.uri).parent  # the snapshot, to which a shared index's paths are relative
-        return cls(settings, library, decoder, shelves, Media(library, shelves, decoder, root), follower)
+        return cls(settings, library, decoder, shelves, Media(library, shelves, decoder, root, distant), follower)
 
     def start(self) -> None:
         """Starts what runs behind the page, which needs none of it to come up."""
@@ -57,6 +59,8 @@ class Services:
         if not file:
             raise UserError("choose_example")
         try:
+            if not isinstance(self.library, OpenLibrary):
+                raise UserError("reads_texts")
             if is_picture(file):
                 frames = self.decoder.read_image(file)
             else:

@@ -21,10 +21,13 @@ class Settings:
 
     model: str = _setting("", "folder or Hub id of the model; empty: the demo's")
     index: str = _setting("", "folder, object store URI or Hub id of the index; empty: the demo's")
+    backend: str = _setting("", "address of a search service on Ray that has the model and the index in their place")
     precision: str = _setting(
         "", "of the model: fp32, bf16 or fp16; empty: bf16 on an accelerator that has it, else fp32"
     )
-    videos: str = _setting("", "play only videos inside this folder; empty: any video file that the index lists")
+    videos: str = _setting(
+        "", "play only videos inside this folder, or below this URL; empty: any video file that the index lists"
+    )
     watch: str = _setting("", "follow this folder of videos: what comes there is searchable as soon as it is whole")
     title: str = _setting("Find the moment", "title of the page")
     about: str = _setting("", "a line under the title that says what the videos are; empty: nothing, or the demo's")
@@ -43,6 +46,8 @@ class Settings:
 
     @property
     def uploads_allowed(self) -> bool:
+        if self.backend:  # where nothing can be encoded
+            return False
         return not self.public if self.uploads is None else self.uploads
 
     @classmethod

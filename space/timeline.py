@@ -13,8 +13,12 @@ POINTS = 240  # of the curve: as many as a page can tell apart
 MOST_MOMENTS = 12
 
 
-def timeline(watched: Watched, say: Texts) -> str:
-    """HTML of the timeline and its spans; nothing where the video's times are unknown."""
+def timeline(watched: Watched, say: Texts, cuts: bool = True) -> str:
+    """HTML of the timeline and its spans; nothing where the video's times are unknown.
+
+    Args:
+        cuts: whether spans can be had as files.
+    """
     hit = watched.result.hit
     if not len(watched.times) or hit.start is None or hit.end is None:
         return ""
@@ -23,7 +27,7 @@ def timeline(watched: Watched, say: Texts) -> str:
     marks = [_mark(start, end, length, "moment") for start, end in moments]
     marks.append(_mark(hit.start, hit.end, length, "span"))
     now, step = hit.best_time or 0.0, 0.1 if length < SHORT_SECONDS else 1
-    own = _button(hit.start, hit.end, length, say, "best") + _download(watched, length, say)
+    own = _button(hit.start, hit.end, length, say, "best") + (_download(watched, length, say) if cuts else "")
     return (
         f'<div class="timeline"><svg viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" aria-hidden="true">'
         f'{"".join(marks)}<path d="{_area(watched.times, watched.scores, length)}"/></svg>'

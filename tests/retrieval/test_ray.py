@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import requests
 from ray_nodes import processes_of, ray_cluster
+from search_service import assert_alike
 from training_parts import tiny_model
 from video_files import write_video
 
@@ -19,6 +20,8 @@ from dmae.modeling.loading import load_pretrained
 from dmae.retrieval import VideoIndex, VideoIndexError
 from dmae.retrieval.indexing import encoding
 from dmae.retrieval.storage.sharding import split
+from dmae.space.library import OpenLibrary
+from dmae.space.remote_library import RemoteLibrary
 
 pytestmark = pytest.mark.distributed
 COUNT = 24
@@ -179,6 +182,12 @@ def test_the_service_refuses_in_one_line(service):
         code, answer = service.get(path, **parameters)
         assert code == status and (message is None or message in answer["error"]), answer
         assert message is None or "\n" not in answer["error"]
+
+
+def test_a_page_answers_through_the_service_as_with_an_index_of_its_own(service):
+    assert_alike(
+        RemoteLibrary(service.url), OpenLibrary(service.index.model, service.index.processor, service.index), "red"
+    )
 
 
 def test_a_killed_shard_is_named_until_it_is_back(service):

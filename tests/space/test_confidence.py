@@ -6,6 +6,7 @@ import pytest
 from space_server import QUERY
 
 from dmae.space.cards import cards
+from dmae.space.library import Found
 from dmae.space.texts import texts
 
 
@@ -14,9 +15,9 @@ def test_a_search_that_nothing_fits_says_so(space, confidence, doubtful):
     query = space.services.library.ask(QUERY)
     results = [
         replace(result, hit=replace(result.hit, confidence=confidence))
-        for result in space.services.library.search(query, 3)
+        for result in space.services.library.search(query, 3).results
     ]
-    shown = cards([(query, results)], texts("en"))
+    shown = cards([(query, Found(results))], texts("en"))
     assert ("Nothing here matches well" in shown) == doubtful
     worth = "score" if confidence is None else f"{100 * confidence:.0f} % sure"
     assert f"<span>{worth}" in shown

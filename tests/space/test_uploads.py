@@ -35,7 +35,7 @@ def test_a_shelf_is_found_by_its_session_and_its_secret_only(shelves, tmp_path, 
     assert shelves.by_secret(shelf.secret) is shelf and len(shelf.secret) == 32
     library = space.services.library
     query = library.ask(QUERY)
-    assert shelf.secret in {r.scope for r in library.search(query, 15, shelf=shelf)}
+    assert shelf.secret in {r.scope for r in library.search(query, 15, shelf=shelf).results}
     with pytest.raises(UserError, match="no longer here"):
         library.explain(query, shelf.secret, shelf.index.search(QUERY)[0].id, None)
 

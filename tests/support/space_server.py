@@ -75,14 +75,14 @@ def make_space_files(folder: Path, count: int = 14) -> None:
 
 
 def start_space(folder: Path, **settings) -> tuple[Space, object]:
-    """Serves the files of `make_space_files`; returns the Space and its `gr.Blocks`, which the caller closes."""
+    """Serves the files of `make_space_files`, or what a `backend` has of them; returns the Space and its `gr.Blocks`,
+    which the caller closes."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    chosen = Settings(
-        model=str(folder / "model"), index=str(folder / "index"), examples=f"{FIRST}|{QUERY}", **settings
-    )
+    own = {} if "backend" in settings else {"model": str(folder / "model"), "index": str(folder / "index")}
+    chosen = Settings(examples=f"{FIRST}|{QUERY}", **own, **settings)
     page, services = serve(chosen, "127.0.0.1", port, block=False)
     for video in list((folder / "videos").glob("*.mp4"))[:1]:  # waits until the decoder has started
         services.decoder.picture(str(video), 0.0)
