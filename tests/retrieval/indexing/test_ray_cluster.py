@@ -18,7 +18,7 @@ def silent(monkeypatch):
     """The address of something that takes connections and never says a word."""
     monkeypatch.setattr(ray_cluster, "REACH_SECONDS", 0.5)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    with socket.create_server(("127.0.0.1", 0)) as server:
+    with socket.create_server(("", 0)) as server:  # on each of its addresses
         yield f"127.0.0.1:{server.getsockname()[1]}"
 
 
@@ -42,7 +42,7 @@ def test_the_cluster_of_this_machine_that_never_answers_is_refused(silent, monke
     monkeypatch.setattr(services, "find_bootstrap_address", lambda temp_dir: silent)
     assert "has not answered within 0.5 s): run `ray stop` to forget it, or give" in refusal(None)
     monkeypatch.setattr(services, "find_bootstrap_address", lambda temp_dir: "127.0.0.1:1")
-    assert "no Ray cluster at 127.0.0.1:1" in refusal(None)
+    assert "refused): run `ray stop` to forget it" in refusal(None)
     monkeypatch.setenv("RAY_ADDRESS", silent)
     assert f"no Ray cluster at {silent} (what takes connections" in refusal(None)
 
