@@ -110,6 +110,18 @@ def object_store():
         yield {**KEYS, "aws_region": "us-east-1", "aws_endpoint": endpoint, "allow_http": "true"}
 
 
+def test_an_object_store_without_credentials_tells_how_to_give_them(object_store, monkeypatch):
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")  # a cloud's machines are given theirs, these are not
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    bare = {name: value for name, value in object_store.items() if name not in KEYS}
+    with pytest.raises(
+        VideoIndexError, match=r"s3://videos/bare: no credentials .* set AWS_ACCESS_KEY_ID and"
+    ) as told:
+        VideoIndex.open("s3://videos/bare", storage_options=bare)
+    assert "storage_options" in str(told.value) and "\n" not in str(told.value)
+
+
 def test_two_writers_and_two_readers_on_an_object_store(object_store):
     frames, mask = videos(40, frames=3, dim=DIM)
     uri = "s3://videos/index"
