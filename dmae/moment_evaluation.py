@@ -2,18 +2,20 @@
 
 import argparse
 import json
+import os
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from dmae.modeling import InputError, load_pretrained
-from dmae.modeling.precision import place
-from dmae.retrieval import SearchHit, VideoIndex
-from dmae.training.corpora.moments import MomentQuery, load_moments
-from dmae.training.evaluation.moments import interval_iou, moment_metrics
+import numpy as np
 
-RANKS = 5
+from dmae.modeling import VIDEO_SUFFIXES, InputError, load_pretrained
+from dmae.modeling.precision import place
+from dmae.retrieval import EncodedQuery, SearchHit, VideoIndex
+from dmae.training.corpora.moments import HIGHLIGHT_CLIP, MomentQuery, load_moments
+from dmae.training.evaluation.highlights import highlight_metrics
+from dmae.training.evaluation.moments import PRECISION_SPANS, interval_iou, moment_metrics
 
 
 def run(args: argparse.Namespace) -> int:
@@ -44,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json == "-":
         print(text)
     else:
-        for name in ("within_video", "corpus"):
+        for name in filter(report.__contains__, ("within_video", "corpus", "highlights")):
             shown = ", ".join(f"{key} {value:.1f}" for key, value in report[name].items())
             print(f"{name.replace('_', ' '):12}  {shown}  ({report['queries']} queries)")
     return 1 if added.failed else 0
@@ -61,36 +63,46 @@ def evaluate_moments(index: VideoIndex, queries: Sequence[MomentQuery]) -> dict:
 
     Returns:
         `within_video` and `corpus`: `moment_metrics` where the video is known, and where it has to be found too
-        (video corpus moment retrieval); `queries`: how many; `missing`: the names of videos that are not there.
+        (video corpus moment retrieval); `highlights`: `highlight_metrics`, where people marked some; `queries`: how
+        many; `missing`: the names of videos that are not there.
     """
-    ids = _ids(index)
-    there = [query for query in queries if Path(query.video).stem in ids]
+    ids = {video_name(video_id): video_id for video_id in index.table.videos(["id"])["id"].to_pylist()}
+    there = [query for query in queries if video_name(query.video) in ids]
     missing = sorted({query.video for query in queries} - {query.video for query in there})
-    within, corpus = [], []
+    within, corpus, scores, saliency = [], [], [], []
     for query in there:
-        encoded, own = index.encode_text(query.text), ids[Path(query.video).stem]
-        inside = index.search(encoded, k=RANKS, where={"id": own}, per_video=False)
+        encoded, own = index.encode_text(query.text), ids[video_name(query.video)]
+        inside = index.search(encoded, k=PRECISION_SPANS, where={"id": own}, per_video=False)
         within.append(_overlaps(inside, query, own))
-        corpus.append(_overlaps(index.search(encoded, k=RANKS, per_video=False), query, own))
-    return {
-        "queries": len(there),
-        "missing": missing,
-        "within_video": moment_metrics(within),
-        "corpus": moment_metrics(corpus),
-    }
+        corpus.append(_overlaps(index.search(encoded, k=PRECISION_SPANS, per_video=False), query, own))
+        if query.saliency:
+            saliency.append(np.array(query.saliency))
+            scores.append(_clip_scores(index, encoded, own, len(query.saliency)))
+    found = {"within_video": moment_metrics(within), "corpus": moment_metrics(corpus)}
+    if scores:
+        found["highlights"] = highlight_metrics(scores, saliency)
+    return {"queries": len(there), "missing": missing, **found}
 
 
-def _ids(index: VideoIndex) -> dict[str, str]:
-    """Ids by the names of their files without folder and suffix, as benchmarks know them."""
-    return {Path(video_id).stem: video_id for video_id in index.table.videos(["id"])["id"].to_pylist()}
+def video_name(file: str) -> str:
+    """The name of a video as benchmarks know it: without folder and video suffixes, of which a file may have two, and
+    with whatever else follows a dot, as the seconds in names of QVHighlights."""
+    name = os.path.basename(file)
+    while os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES:
+        name = os.path.splitext(name)[0]
+    return name
 
 
-def _overlaps(hits: Sequence[SearchHit], query: MomentQuery, video_id: str) -> list[float]:
-    found = []
-    for hit in hits:
-        if hit.id != video_id or hit.start is None or hit.end is None:
-            found.append(0.0)
-            continue
-        span = (hit.start, hit.end)
-        found.append(max((interval_iou(span, right) for right in query.spans), default=0.0))
+def _overlaps(hits: Sequence[SearchHit], query: MomentQuery, video_id: str) -> np.ndarray:
+    """`(P, S)` IoU of what was found with what was marked."""
+    found = np.zeros((len(hits), len(query.spans)))
+    for row, hit in enumerate(hits):
+        if hit.id == video_id and hit.start is not None and hit.end is not None:
+            found[row] = [interval_iou((hit.start, hit.end), right) for right in query.spans]
     return found
+
+
+def _clip_scores(index: VideoIndex, query: EncodedQuery, video_id: str, clips: int) -> np.ndarray:
+    """`(clips,)` scores: of each clip the one in its middle."""
+    times, scores = index.timeline(query, video_id)
+    return np.interp(HIGHLIGHT_CLIP * (np.arange(clips) + 0.5), times, scores)

@@ -10,6 +10,8 @@ from pathlib import Path
 from .samples import CorpusError
 
 DIDEMO_PIECE = 5.0  # seconds
+HIGHLIGHT_CLIP = 2.0  # seconds
+ANNOTATORS = 3  # of each clip of QVHighlights
 CHARADES_LINE = re.compile(r"(\S+) ([\d.]+) ([\d.]+)##(.+)")
 
 
@@ -20,11 +22,14 @@ class MomentQuery:
     Attributes:
         text: the query. video: the name of the video in its benchmark, with or without a suffix.
         spans: start and end in seconds; any of them is right.
+        saliency: how well each of several people thought that each clip of `HIGHLIGHT_CLIP` seconds of the video shows
+            the text, from 0 to 4 ("very good"): a row per clip, in the order of time. Empty where nobody was asked.
     """
 
     text: str
     video: str
     spans: tuple[tuple[float, float], ...]
+    saliency: tuple[tuple[int, ...], ...] = ()
 
 
 def load_moments(name: str, annotations: str | Path) -> list[MomentQuery]:
@@ -85,7 +90,16 @@ def _qvhighlights(text: str) -> Iterator[MomentQuery]:
     """`highlight_val_release.jsonl` (Lei and others, 2021); its test set has no public spans."""
     for row in map(json.loads, filter(str.strip, text.splitlines())):
         spans = tuple((float(start), float(end)) for start, end in row["relevant_windows"])
-        yield MomentQuery(row["query"], row["vid"], spans)
+        yield MomentQuery(row["query"], row["vid"], spans, _saliency(row))
+
+
+def _saliency(row: dict) -> tuple[tuple[int, ...], ...]:
+    """Every clip's saliency: of those outside of all spans, which nobody was shown, it is 0."""
+    if "saliency_scores" not in row:
+        return ()
+    given = dict(zip(row["relevant_clip_ids"], map(tuple, row["saliency_scores"]), strict=True))
+    clips = range(int(row["duration"] / HIGHLIGHT_CLIP))
+    return tuple(given.get(clip, (0,) * ANNOTATORS) for clip in clips)
 
 
 def _films(text: str) -> Iterator[MomentQuery]:
