@@ -164,9 +164,9 @@ class VideoIndex:
     def add(self, videos, *, ray: bool | str = False, encoders: int | None = None, **options) -> AddReport:
         """Encodes and adds videos.
 
-        Idempotent by content: unchanged files are skipped, also those that moved with their folder or were touched;
-        changed ones are encoded again, vanished ones reported (removed with `prune=True`). A file that cannot be read
-        is reported and never stops the others.
+        Idempotent by content: unchanged files are skipped, also those that moved or were touched (one that has another
+        name in its folder gets another id); changed ones are encoded again, vanished ones reported (removed with
+        `prune=True`). A file that cannot be read is reported and never stops the others.
 
         Args:
             videos: a folder (searched for video files), a file, a URL of either (`s3://`, `gs://`, `hf://`,

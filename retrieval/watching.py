@@ -28,12 +28,14 @@ class Followed:
 
     Attributes:
         indexed: paths that were encoded, new or again. removed: ids whose file is gone.
+        moved: old and new ids of files that were known under another name.
         failed: `(path, reason)` of files that could not be read. videos: how many the index holds now.
         note: something else worth saying, such as that a folder is not there.
     """
 
     indexed: list[str] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
+    moved: list[tuple[str, str]] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
     videos: int = 0
     note: str = ""
@@ -46,6 +48,7 @@ class Followed:
     def _by_name(self):
         return (
             ("indexed", [os.path.basename(path) for path in self.indexed]),
+            ("moved", [f"{old} to {new}" for old, new in self.moved]),
             ("removed", self.removed),
             ("failed", [f"{os.path.basename(path)} ({reason})" for path, reason in self.failed]),
         )
@@ -167,11 +170,12 @@ class FolderWatch:
         round_ = Followed(
             indexed=[path for path in passed if path not in bad],
             removed=report.vanished,
+            moved=report.moved,
             failed=[failure for failure in report.failed if failure not in self._failed],
             videos=len(self._index),
         )
         self._failed = set(report.failed)
-        if round_.indexed or round_.removed or round_.failed:
+        if round_.indexed or round_.removed or round_.moved or round_.failed:
             self._tell(round_)
         return True
 

@@ -127,7 +127,8 @@ def _open_or_create(args: argparse.Namespace, model, processor):
 
 def print_report(index, report) -> None:
     """What was done, then every file that could not be read."""
-    done = f"{report.added} added, {report.updated} updated, {report.unchanged} unchanged, {report.removed} removed"
+    unchanged = f"{report.unchanged} unchanged" + (f" ({len(report.moved)} of them moved)" if report.moved else "")
+    done = f"{report.added} added, {report.updated} updated, {unchanged}, {report.removed} removed"
     print(f"{index.uri}: {len(index)} videos ({done}, {len(report.failed)} failed) in {report.seconds:.1f} s")
     if len(report.vanished) > report.removed:
         print(f"{len(report.vanished)} videos have vanished from disk; --prune removes them from the index")

@@ -46,6 +46,7 @@ class Plan:
     Attributes:
         new, changed: files to encode. unchanged: how many need no encoding.
         touched: those of the unchanged with the old bytes but another place or time, which the index should learn.
+        moved: the id in the index and the file of those of the unchanged that have another name now.
         missing: `(path, reason)` of files that are not there or cannot be named, and of folders that hide theirs.
         vanished: ids in the index whose file was under a scanned folder and is gone.
         unseen: ids whose file was not found, though nothing tells that it is gone.
@@ -55,6 +56,7 @@ class Plan:
     changed: list[CorpusFile] = field(default_factory=list)
     unchanged: int = 0
     touched: list[CorpusFile] = field(default_factory=list)
+    moved: list[tuple[str, CorpusFile]] = field(default_factory=list)
     missing: list[tuple[str, str]] = field(default_factory=list)
     vanished: list[str] = field(default_factory=list)
     unseen: list[str] = field(default_factory=list)
@@ -104,6 +106,7 @@ def make_plan(
         _sort(file, names.row_of(file), plan)
     absent = [row for row in known if row["id"] not in names.taken]
     _look_for(absent, folders, found, hidden, plan)
+    _recognise(absent, plan)
     if sources and not (found or plan.missing or plan.vanished or plan.unseen):
         raise VideoIndexError(
             f"no videos in {', '.join(map(str, sources))}: files are known by endings such as .mp4, and a .txt file "
@@ -191,6 +194,26 @@ def _look_for(absent: Sequence[dict], folders: Sequence, found: Mapping[str, Fou
                 "(--prune --prune-empty removes them)"
             )
             plan.missing.append((place.path, reason))
+
+
+def _recognise(absent: Sequence[dict], plan: Plan) -> None:
+    """Takes a new file that equals a vanished one byte by byte for that one under another name."""
+    vanished = set(plan.vanished)
+    gone = [row for row in absent if row["id"] in vanished and row["content_hash"]]
+    for file in list(plan.new):
+        # What a store calls its version may say nothing of the bytes; and files of another size need not be read.
+        alike = [row for row in gone if row["file_size"] == file.size and file.content_hash is None]
+        try:
+            digest = file.digest() if alike else None
+        except OSError:  # gone or closed to us by now: reading it will say why
+            continue
+        row = next((row for row in alike if row["content_hash"] == digest), None)
+        if row is not None:
+            gone.remove(row)
+            plan.new.remove(file)
+            plan.vanished.remove(row["id"])
+            plan.moved.append((row["id"], file))
+            plan.unchanged += 1
 
 
 def _is_gone(path: str) -> bool:

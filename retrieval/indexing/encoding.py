@@ -1,5 +1,6 @@
 """Encoding a corpus into an index: worker processes decode while the model encodes; a commit every so many videos."""
 
+import secrets
 import time
 import warnings
 from collections.abc import Iterator
@@ -84,18 +85,26 @@ def plan_work(table: VideoTable, videos, options: AddOptions) -> Work:
     plan = make_plan(videos, known, options.source_options, prune_empty=options.prune_empty)
     failures = FailureLog(table)
     report = AddReport(unchanged=plan.unchanged, vanished=plan.vanished, unseen=plan.unseen, failed=list(plan.missing))
+    report.moved = [(old, file.id) for old, file in plan.moved]
     return Work(plan, failures, _share(plan, failures, report, options), report)
 
 
 def finish(table: VideoTable, work: Work, *, prune: bool, vector_index_above: int) -> None:
     """What is done once for the whole corpus: files that moved, files that vanished, the table's upkeep."""
-    touched = work.plan.touched
+    touched = [{"id": file.id, **_place(file)} for file in work.plan.touched]
     if touched:
-        table.update([{"id": f.id, "path": f.path, "file_size": f.size, "modified": f.modified} for f in touched])
+        table.update([row | {"revision": secrets.randbits(62)} for row in touched])
+    for old, file in work.plan.moved:
+        table.rename(old, file.id, _place(file))
     if prune and work.plan.vanished:
         work.report.removed = table.delete(work.plan.vanished)
         drop_journals(table, work.plan.vanished)
     table.maintain(vector_index_above)
+
+
+def _place(file: CorpusFile) -> dict:
+    """Where a file is and since when, as columns."""
+    return {"path": file.path, "file_size": file.size, "modified": file.modified}
 
 
 def _share(plan: Plan, failures: FailureLog, report: AddReport, options: AddOptions) -> list[CorpusFile]:

@@ -14,6 +14,7 @@ class AddReport:
 
     Attributes:
         added, updated, unchanged: numbers of videos new in the index, encoded again, and left as they were.
+        moved: `(old id, new id)` of those of the unchanged that were known by their bytes under another name.
         failed: `(path, reason)` of every file that could not be read and every folder that could not be looked into.
         not_retried: how many of the failed were not tried, since their content was bad before (`retry_failed=True`).
         vanished: ids in the index whose file is gone. removed: how many of them were removed (`prune=True`).
@@ -25,6 +26,7 @@ class AddReport:
     added: int = 0
     updated: int = 0
     unchanged: int = 0
+    moved: list[tuple[str, str]] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
     not_retried: int = 0
     vanished: list[str] = field(default_factory=list)

@@ -2,6 +2,7 @@
 
 import os
 import random
+import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
@@ -15,7 +16,7 @@ from lancedb.index import HnswSq
 
 from ..errors import VideoIndexError, storage_errors
 from .filters import as_expression, quote
-from .schema import FILTERABLE, TABLE_NAME, IndexSettings, read_settings, table_schema
+from .schema import FILTERABLE, TABLE_NAME, IndexSettings, read_settings, table_schema, video_hash
 
 WRITE_ATTEMPTS = 20
 NEAR = 0.01  # seconds by which a moment may lie outside of its segment: frame times are kept in single precision
@@ -164,6 +165,20 @@ class VideoTable:
             retry_on_conflict(
                 self._table, lambda: self._table.merge_insert(key).when_matched_update_all().execute(table)
             )
+
+    def rename(self, old: str, new: str, values: dict) -> None:
+        """Gives a video another id, which no other has, and other values of some columns, in one commit."""
+        self.check_writable()
+        columns = {
+            name: quote(value) for name, value in {"id": new, "revision": secrets.randbits(62), **values}.items()
+        }
+        if self.settings.format > 1:
+            columns |= {
+                "segment_key": f"concat(CAST(segment_number AS STRING), {quote(f':{new}')})",
+                "video_hash": quote(video_hash(new)),
+            }
+        with storage_errors(self.uri, "writing"):
+            retry_on_conflict(self._table, lambda: self._table.update(_is_one_of([old]), values_sql=columns))
 
     def delete(self, ids: Sequence[str]) -> int:
         """Deletes videos by id and returns how many were there."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -178,6 +179,40 @@ def test_files_that_moved_or_were_touched_are_noted_not_encoded_again(index, tmp
     assert (again.id, again.score, again.path) == (best.id, best.score, str(tmp_path / "new" / best.id))
     monkeypatch.setattr("dmae.retrieval.indexing.corpus.hash_video", None)  # nothing is left to compare
     assert index.add(tmp_path / "new").unchanged == 3
+
+
+def test_a_file_with_another_name_is_known_by_its_bytes(index, tmp_path):
+    folder = tmp_path / "videos"
+    make_corpus(folder, ["a.mp4", "b.mp4", "c.mp4"])
+    index.add(folder, workers=0)
+    index.table.update([{"id": "a.mp4", "metadata": '{"kind": "mine"}'}])
+    scores = {hit.id: hit.score for hit in index.search("red")}
+    assert {hit.id: hit.score for hit in index.search("red")} == scores  # what is searched is in memory now
+    (folder / "deep").mkdir()
+    (folder / "a.mp4").rename(folder / "deep" / "chef's.mp4")
+    shutil.copy(folder / "c.mp4", folder / "copy.mp4")  # the original is still there: another video
+    report = index.add(folder, prune=True, workers=0)
+    assert (report.added, report.updated, report.unchanged, report.vanished) == (1, 0, 3, [])
+    assert report.moved == [("a.mp4", "deep/chef's.mp4")]
+    hits = {hit.id: hit for hit in index.search("red")}
+    assert hits.keys() == {"b.mp4", "c.mp4", "copy.mp4", "deep/chef's.mp4"}
+    moved = hits["deep/chef's.mp4"]
+    assert (moved.score, moved.path) == (scores["a.mp4"], str(folder / "deep" / "chef's.mp4"))
+    assert moved.metadata == {"kind": "mine"} and index.get(moved.id, ["content_hash"])["content_hash"]
+    assert index.add(folder, prune=True, workers=0).unchanged == 4
+
+
+def test_a_file_goes_by_its_new_name_also_where_another_took_the_old_one(index, tmp_path):
+    folder = tmp_path / "videos"
+    make_corpus(folder, ["a.mp4", "b.mp4"])
+    index.add(folder, workers=0)
+    (folder / "a.mp4").rename(folder / "c.mp4")
+    make_corpus(folder, ["a.mp4"])
+    write_video(folder / "a.mp4", [picture(5)] * 12, size=(64, 48), rate=5)
+    report = index.add(folder, prune=True, workers=0)
+    assert (report.added, report.updated, report.unchanged) == (1, 1, 1)
+    assert ids(index) == ["a.mp4", "b.mp4", "c.mp4"]
+    assert index.add(folder, workers=0).unchanged == 3
 
 
 def test_a_file_that_goes_while_it_is_read_stops_nothing(index, tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """Long videos in an index: cut at every scene, whole or not at all, continued after an interruption."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -168,6 +169,25 @@ def test_a_film_that_changed_is_cut_anew(tmp_path, model):
     assert (report.updated, len(index)) == (1, 1)
     assert spans(index)[-1][1] == pytest.approx(sum(SCENES[:3]) / RATE)
     assert index.delete("film.mp4") == 1 and index.table.num_segments() == 0
+
+
+def test_a_film_with_another_name_keeps_its_segments(films, tmp_path, model):
+    index = make(tmp_path / "index", model)
+    folder = tmp_path / "films"
+    folder.mkdir()
+    shutil.copy(films / "film.mp4", folder / "film.mp4")
+    index.add(folder, workers=0)
+    before, hit = spans(index), index.search("a red square", k=1)[0]
+    version = index.table.version
+    (folder / "film.mp4").rename(folder / "other.mp4")
+    report = index.add(folder, prune=True, workers=0)
+    assert (report.unchanged, report.moved, len(index)) == (1, [("film.mp4", "other.mp4")], 1)
+    assert index.table.version == version + 1  # all of its segments at once
+    again = index.search("a red square", k=1)[0]
+    assert spans(index, "other.mp4") == before and (again.id, again.score) == ("other.mp4", hit.score)
+    assert (again.start, again.end, again.moments) == (hit.start, hit.end, hit.moments)
+    write_film(folder / "other.mp4", SCENES[:3])  # its rows are found by their keys
+    assert index.add(folder, workers=0).updated == 1 and len(spans(index, "other.mp4")) < len(before)
 
 
 def test_a_film_that_cannot_be_read_on_is_reported_and_nothing_of_it_kept(films, tmp_path, model, monkeypatch):
