@@ -27,6 +27,8 @@ KEYFRAMES = "keyframes"
 # How far to look for the next keyframe, so that what no asked frame needs is not decoded.
 GROUP_PACKETS, GROUP_BYTES = 160, 16 << 20
 WORTH_A_FLUSH = 8  # packets: emptying the decoder costs about as much as decoding so many
+EXCESS = 1.01  # times the file's own rate: who asks for 30 frames of 29.97 asks for no more than there are
+SLOWEST = 1.0  # frames per second, also of a file of fewer: how long a still picture stays is worth knowing
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +50,9 @@ class FrameStream:
     """The frames on screen at the middle of every `1 / frames_per_second` seconds of a video, in order.
 
     Memory does not grow with the video's length. The moments are the same whichever part is read, so that a stream
-    with `start` goes on where another one stopped. A file that is damaged or ends early gives the frames it holds;
-    what was wrong is told at the end, by a `UserWarning` and in `warnings`.
+    with `start` goes on where another one stopped. A file of fewer frames per second than asked for is read at its own
+    rate, or once a second where that is more. A file that is damaged or ends early gives the frames it holds; what was
+    wrong is told at the end, by a `UserWarning` and in `warnings`.
 
     Args:
         source: what `read_frames` takes.
@@ -109,7 +112,11 @@ class FrameStream:
             warnings.warn(f"{source_name(self.source)}: {message}", UserWarning, stacklevel=2)
 
     def _evenly(self, video: OpenVideo, timeline: Timeline, faults: "_Faults") -> Iterator[StreamedFrame]:
-        moments = Moments(timeline, float(self.frames_per_second), self.start, self.end)
+        rate = float(self.frames_per_second)
+        if exceeds(rate, self.fps):
+            faults.lines.append(f"has {self.fps:.4g} frames per second, not the {rate:.4g} asked for; took each once")
+            rate = min(rate, max(self.fps, SLOWEST))
+        moments = Moments(timeline, rate, self.start, self.end)
         convert, position = FrameConverter(self.size, video.pixel_aspect), moments.first
         sparing, seeking = not timeline.by_count, True
         while position < moments.stop:
@@ -163,6 +170,11 @@ def check_rate(frames_per_second: Any) -> None:
     number = isinstance(frames_per_second, int | float | np.number) and not isinstance(frames_per_second, bool)
     if not number or not math.isfinite(frames_per_second) or frames_per_second <= 0:
         raise InputError(f"frames_per_second must be above 0, or {KEYFRAMES!r}, not {frames_per_second!r}")
+
+
+def exceeds(frames_per_second: float | str, own: float) -> bool:
+    """Whether more frames are asked for than a file has, by its `own` rate (0: it does not tell)."""
+    return not isinstance(frames_per_second, str) and 0 < EXCESS * own < frames_per_second
 
 
 def go_to(video: OpenVideo, keyframe: int | None) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .errors import VideoIndexError
     from .index import VideoIndex
+    from .indexing.film_frames import FilmChunk, film_frames
     from .indexing.report import AddReport
     from .search.explanation import Explanation
     from .search.limits import SearchLimits
@@ -22,6 +23,7 @@ __all__ = [
     "AddReport",
     "EncodedQuery",
     "Explanation",
+    "FilmChunk",
     "ScoreOptions",
     "SearchClient",
     "SearchHit",
@@ -35,6 +37,7 @@ __all__ = [
     "clip_name",
     "clock",
     "cut_clip",
+    "film_frames",
     "span_clock",
 ]
 
@@ -42,6 +45,7 @@ _MODULES = {
     "AddReport": "indexing.report",
     "EncodedQuery": "search.query",
     "Explanation": "search.explanation",
+    "FilmChunk": "indexing.film_frames",
     "ScoreOptions": "search.scoring",
     "VideoFile": "storage.rows",
     "VideoIndexError": "errors",
@@ -50,6 +54,7 @@ _MODULES = {
     "clip_name": "sharing.clips",
     "clock": "times",
     "cut_clip": "sharing.clips",
+    "film_frames": "indexing.film_frames",
     "SearchClient": "serving.client",
     "SearchHit": "search.searcher",
     "SearchLimits": "search.limits",

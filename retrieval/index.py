@@ -1,7 +1,7 @@
 """`VideoIndex`: the one object a user of the search holds."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,6 +33,8 @@ from .storage.table import VideoTable
 
 if TYPE_CHECKING:
     from dmae.modeling import DmaeModel, DmaeProcessor
+
+    from .indexing.film_frames import FilmChunk
 
 DEFAULT_SEGMENT_FRAMES = 12
 
@@ -224,6 +226,30 @@ class VideoIndex:
         )
         if rows.num_rows:
             self.table.write(rows)
+
+    def add_film(self, video_id: str, chunks: "Iterable[FilmChunk]", **options) -> list[str]:
+        """Adds a video whose frames come a few at a time, cut into segments where its content changes, in one commit.
+
+        For videos that must be read elsewhere than in this process and its own; `add` is for all others.
+
+        Args:
+            video_id: a string; a video that has it already is replaced.
+            chunks: the whole of it as `film_frames` reads it, at the index's own `frames_per_second`.
+            options: `path` and `metadata` of the video, as for `add_embeddings`; `tell`, called now and then with the
+                share (0 to 1) that is encoded.
+
+        Returns:
+            what was not as it should be with it, in plain lines.
+
+        Raises:
+            VideoDecodeError: it cannot be read further. Nothing of it is kept then.
+        """
+        check_ids([video_id])
+        if self.table.settings.frames_per_second is None:
+            raise VideoIndexError("this index holds a video as one segment (frames_per_second is None): use add")
+        from .indexing.long_videos import encode_film
+
+        return encode_film(self.table, *self._encoders(), video_id, chunks, **options)
 
     def delete(self, ids: str | Sequence[str]) -> int:
         """Deletes videos by id and returns how many were there."""

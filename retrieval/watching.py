@@ -29,7 +29,8 @@ class Followed:
     Attributes:
         indexed: paths that were encoded, new or again. removed: ids whose file is gone.
         moved: old and new ids of files that were known under another name.
-        failed: `(path, reason)` of files that could not be read. videos: how many the index holds now.
+        failed: `(path, reason)` of files that could not be read. warnings: `(path, line)` of files that were, though
+            not all is as it should be. videos: how many the index holds now.
         note: something else worth saying, such as that a folder is not there.
     """
 
@@ -37,6 +38,7 @@ class Followed:
     removed: list[str] = field(default_factory=list)
     moved: list[tuple[str, str]] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
+    warnings: list[tuple[str, str]] = field(default_factory=list)
     videos: int = 0
     note: str = ""
 
@@ -51,6 +53,7 @@ class Followed:
             ("moved", [f"{old} to {new}" for old, new in self.moved]),
             ("removed", self.removed),
             ("failed", [f"{os.path.basename(path)} ({reason})" for path, reason in self.failed]),
+            ("warned of", [f"{os.path.basename(path)} ({line})" for path, line in self.warnings]),
         )
 
 
@@ -171,6 +174,7 @@ class FolderWatch:
             indexed=[path for path in passed if path not in bad],
             removed=report.vanished,
             moved=report.moved,
+            warnings=report.warnings,
             failed=[failure for failure in report.failed if failure not in self._failed],
             videos=len(self._index),
         )

@@ -126,12 +126,14 @@ def _open_or_create(args: argparse.Namespace, model, processor):
 
 
 def print_report(index, report) -> None:
-    """What was done, then every file that could not be read."""
+    """What was done, then every file that was not as it should be or could not be read."""
     unchanged = f"{report.unchanged} unchanged" + (f" ({len(report.moved)} of them moved)" if report.moved else "")
     done = f"{report.added} added, {report.updated} updated, {unchanged}, {report.removed} removed"
     print(f"{index.uri}: {len(index)} videos ({done}, {len(report.failed)} failed) in {report.seconds:.1f} s")
     if len(report.vanished) > report.removed:
         print(f"{len(report.vanished)} videos have vanished from disk; --prune removes them from the index")
+    for path, line in report.warnings:
+        print(f"warning: {path}: {line}", file=sys.stderr)
     for path, reason in report.failed:
         print(printable(f"failed: {path}: {reason}"), file=sys.stderr)
     if report.not_retried:

@@ -27,11 +27,13 @@ class DecodedVideo(NamedTuple):
         pixels: `(F, 3, H, W)` uint8, resized and cropped.
         times: seconds of the F frames; plain numbers, since each tensor between processes is a file to open.
         details: what the index keeps of the file, as the fields of `VideoFile`.
+        warnings: what was not as it should be with the file.
     """
 
     pixels: torch.Tensor
     times: list[float]
     details: dict
+    warnings: Sequence[str] = ()
 
 
 class EncodedVideo(NamedTuple):
@@ -61,7 +63,8 @@ class Preparation:
         pixels, mask = cropped_bytes(frames, self.video_processor)
         details = {"path": file.path, "duration": float(frames.duration), "thumbnail": make_thumbnail(middle)}
         count = int(mask.sum())
-        return DecodedVideo(pixels[:count], frames.timestamps[:count].tolist(), details | state_of(file))
+        times = frames.timestamps[:count].tolist()
+        return DecodedVideo(pixels[:count], times, details | state_of(file), frames.warnings)
 
 
 class BatchEncoder:

@@ -86,11 +86,11 @@ class Encoder:
     def ready(self) -> bool:
         return True
 
-    def encode(self, files: list[CorpusFile]) -> dict[str, str]:
-        """Errors by path of the files that cannot be read; the others are in the table."""
+    def encode(self, files: list[CorpusFile]) -> tuple[dict[str, str], list[tuple[str, str]]]:
+        """Errors by path of the files that cannot be read, and warnings of the others, which are in the table."""
         work = Work(Plan(), self.failures, files, AddReport())
         encode_files(self.table, self.model, self.processor, work, self.options)
-        return dict(work.report.failed)
+        return dict(work.report.failed), work.report.warnings
 
 
 @dataclass
@@ -175,7 +175,7 @@ class Team:
         from ray.exceptions import RayError, RayTaskError
 
         try:
-            errors: Any = ray.get(answer)
+            told: Any = ray.get(answer)
         except RayTaskError as error:
             cause = error.cause if error.cause is not None else error
             raise VideoIndexError(" ".join(str(cause).split())[:300] or type(cause).__name__) from error
@@ -184,6 +184,8 @@ class Team:
             return False
         self.failed_starts = 0
         if chunk is not None:
+            errors, warned = told
+            self.work.report.warnings += warned
             self._note(chunk, errors, bar)
         return True
 

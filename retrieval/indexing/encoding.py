@@ -139,7 +139,7 @@ def encode_files(table: VideoTable, model, processor, work: Work, options: AddOp
         bar.update()
 
     try:
-        for videos in encoder(_load(table, processor, work.todo, bad, long, bar, options)):
+        for videos in encoder(_load(table, processor, work, bad, long, bar, options)):
             for video in videos:
                 pending.add(video)
                 done(video.file)
@@ -147,7 +147,8 @@ def encode_files(table: VideoTable, model, processor, work: Work, options: AddOp
         pending.flush()
         for file in long:
             try:
-                encode_long_video(table, model, processor, file, options)
+                told = encode_long_video(table, model, processor, file, options)
+                report.warnings += [(file.path, line) for line in told]
                 done(file)
             except VideoDecodeError as error:
                 bad.append((file, error))
@@ -160,10 +161,10 @@ def encode_files(table: VideoTable, model, processor, work: Work, options: AddOp
 
 
 def _load(
-    table: VideoTable, processor, todo, bad, long, bar, options: AddOptions
+    table: VideoTable, processor, work: Work, bad, long, bar, options: AddOptions
 ) -> Iterator[tuple[CorpusFile, DecodedVideo]]:
     """Decoded files in order; one that is bad, or longer than a segment, is noted and left out."""
-    longest = table.settings.longest_segment
+    longest, todo = table.settings.longest_segment, work.todo
     prepare = Preparation(todo, processor.video_processor, longest)
     reading = {"workers": options.workers, "prefetch": READ_AHEAD, "prepare": prepare}
     for item in FrameLoader([file.video for file in todo], processor.video_processor, **reading):
@@ -173,6 +174,7 @@ def _load(
         elif item.prepared.details["duration"] > longest:
             long.append(todo[item.index])
         else:
+            work.report.warnings += [(todo[item.index].path, line) for line in item.prepared.warnings]
             yield todo[item.index], item.prepared
 
 

@@ -1,7 +1,7 @@
 """The frames of a long video that differ from the one before, read ahead in a process of their own."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,8 +27,9 @@ class FilmChunk(NamedTuple):
         frames: int64 `(M,)`, for each moment the number of the frame that it looks like, of all that were kept; only
             the one before `first` may be of an earlier chunk.
         moments: float64 `(M,)` seconds.
-        begin, duration: of the whole video, in seconds.
+        begin, duration: of the whole video, in seconds. fps: the file's own frames per second, 0 where unknown.
         error: why it could not be read (further), else None.
+        warnings: what was not as it should be, in the last one.
     """
 
     pixels: torch.Tensor
@@ -37,16 +38,21 @@ class FilmChunk(NamedTuple):
     moments: torch.Tensor
     begin: float
     duration: float
+    fps: float = 0.0
     error: VideoDecodeError | None = None
+    warnings: Sequence[str] = ()
 
 
 def film_frames(
-    video: Any, frames_per_second: float | str, *, start: float | None, size: int | None, workers: int
+    video: Any, frames_per_second: float | str, *, start: float | None, size: int | None, workers: int, **reading
 ) -> Iterator[FilmChunk]:
     """All of a video in chunks; the last may be empty. What is wrong with the file is an `error`, also that it ended
     the process that decoded it.
+
+    Args:
+        workers: 0 reads in this process. reading: further options of `FrameStream`.
     """
-    film = _Film(FrameStream(video, frames_per_second, start=start, size=size))
+    film = _Film(FrameStream(video, frames_per_second, start=start, size=size, **reading))
     try:
         yield from DataLoader(film, batch_size=None, num_workers=min(workers, 1))
     except RuntimeError as error:
@@ -54,7 +60,7 @@ def film_frames(
             raise
         nothing = torch.zeros(0)
         killed = VideoDecodeError(source_name(video), "the process that decoded it was killed", passing=True)
-        yield FilmChunk(nothing, 0, nothing, nothing, 0.0, 0.0, killed)
+        yield FilmChunk(nothing, 0, nothing, nothing, 0.0, 0.0, error=killed)
 
 
 class _Film(IterableDataset):
@@ -86,9 +92,9 @@ class _Film(IterableDataset):
                     if told
                     else VideoDecodeError(source_name(self.stream.source), one_line(fault), is_passing(fault))
                 )
-        yield self._chunk(kept, count, frames, moments, error)
+        yield self._chunk(kept, count, frames, moments)._replace(error=error, warnings=self.stream.warnings)
 
-    def _chunk(self, kept, count, frames, moments, error=None) -> FilmChunk:
+    def _chunk(self, kept, count, frames, moments) -> FilmChunk:
         return FilmChunk(
             torch.from_numpy(np.stack(kept)) if kept else torch.zeros(0, dtype=torch.uint8),
             count - len(kept),
@@ -96,7 +102,7 @@ class _Film(IterableDataset):
             torch.tensor(moments, dtype=torch.float64),
             self.stream.begin,
             self.stream.duration,
-            error,
+            self.stream.fps,
         )
 
 

@@ -1,8 +1,11 @@
 """Encoding a video that is longer than one segment: read once, cut where its content changes, whole or not at all."""
 
 import json
+import math
+import secrets
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -13,8 +16,10 @@ from tqdm.auto import tqdm
 from dmae.modeling.encoding import inference
 from dmae.modeling.errors import VideoDecodeError, printable
 from dmae.modeling.features import VideoFeatures
+from dmae.modeling.video_stream import exceeds
 
 from ..storage.journal import Journal, drop_journals
+from ..storage.metadata import Metadata
 from ..storage.rows import VideoFile, make_rows
 from ..storage.table import VideoTable
 from .corpus import CorpusFile
@@ -25,6 +30,7 @@ from .segmentation import Segmenter
 
 BAR = "{desc}: {n_fmt} of {total_fmt} s |{bar}| {remaining} left"
 JOURNAL_SEGMENTS = 64  # in one commit to the journal
+REPEATED = 1 - 1e-5  # cosine from which two frames are one and the same, where more are asked for than there are
 
 
 @dataclass(frozen=True)
@@ -38,8 +44,11 @@ class Segment:
     thumbnail: bytes
 
 
-def encode_long_video(table: VideoTable, model, processor, file: CorpusFile, options: AddOptions) -> None:
+def encode_long_video(table: VideoTable, model, processor, file: CorpusFile, options: AddOptions) -> list[str]:
     """Encodes a video into the table, in one commit; what is encoded meanwhile outlasts a killed process.
+
+    Returns:
+        what was not as it should be with the file.
 
     Raises:
         VideoDecodeError: it cannot be read. Nothing of it is in the table then, or what was there before.
@@ -47,24 +56,19 @@ def encode_long_video(table: VideoTable, model, processor, file: CorpusFile, opt
     settings = table.settings
     assert settings.frames_per_second is not None, "an index without a rate has no long videos"
     journal = Journal(table, file.id, _state(table, file))
-    film = _Film(table, model, processor, file, journal)
-    size = processor.video_processor.read_options["size"]
-    chunks = film_frames(
-        file.video, settings.frames_per_second, start=journal.covered, size=size, workers=options.workers
-    )
-    name = printable(file.id)
-    bar = tqdm(unit="s", disable=not options.progress, desc=name, leave=False, bar_format=BAR)
+    film = _Film(table, model, processor, file.id, file.path, journal)
+    reading = {"size": processor.video_processor.read_options["size"], "workers": options.workers}
+    chunks = film_frames(file.video, settings.frames_per_second, start=journal.covered, **reading)
+    bar = tqdm(unit="s", disable=not options.progress, desc=printable(file.id), leave=False, bar_format=BAR)
+
+    def tell(share: float) -> None:
+        bar.total = round(film.duration)
+        bar.update(round(film.reached) - bar.n)
+        if options.tell is not None:
+            options.tell(file.path, share)
+
     try:
-        for chunk in chunks:
-            if chunk.error is not None:
-                raise chunk.error
-            film.take(chunk)
-            film.write_if_due(options.commit_seconds)
-            reached = round(film.reached)
-            bar.total = round(film.duration)
-            bar.update(reached - bar.n)
-            if options.tell is not None:
-                options.tell(file.path, min(film.reached / max(film.duration, 1e-9), 1.0))
+        film.take_all(chunks, tell, options.commit_seconds)
     except VideoDecodeError as error:
         if error.passing:
             film.write()
@@ -76,9 +80,35 @@ def encode_long_video(table: VideoTable, model, processor, file: CorpusFile, opt
         raise
     finally:
         bar.close()
-    film.finish()
-    details = {**state_of(file), "path": file.path, "duration": film.duration}
-    journal.move(lambda rows: _with_details(rows, details))
+    film.finish(state_of(file))
+    return film.warnings
+
+
+def encode_film(
+    table: VideoTable,
+    model,
+    processor,
+    video_id: str,
+    chunks: Iterable[FilmChunk],
+    *,
+    path: str | None = None,
+    metadata: dict | None = None,
+    tell: Callable[[float], None] = lambda share: None,
+) -> list[str]:
+    """As `encode_long_video`, for a video that somebody else reads; nothing is left of one that does not come whole.
+
+    Args:
+        chunks: all of the video, as `film_frames` reads it. tell: called now and then with the share that is done.
+    """
+    journal = Journal(table, video_id, secrets.token_hex())  # a state that no other run has: none goes on with this
+    film = _Film(table, model, processor, video_id, path, journal)
+    try:
+        film.take_all(chunks, tell, math.inf)
+        film.finish({}, metadata)
+    except BaseException:
+        drop_journals(table, [video_id])
+        raise
+    return film.warnings
 
 
 def _state(table: VideoTable, file: CorpusFile) -> str:
@@ -93,7 +123,8 @@ class _Film:
     table: VideoTable
     model: Any
     processor: Any
-    file: CorpusFile
+    video_id: str
+    path: str | None
     journal: Journal
     duration: float = 0.0
     reached: float = 0.0  # seconds of the video that are encoded
@@ -111,9 +142,28 @@ class _Film:
         self._begin = 0.0
         self._segments: list[Segment] = []
         self._since = time.monotonic()
+        self._settings = self.table.settings  # of the rows
+        self.warnings: list[str] = []
+
+    def take_all(self, chunks: Iterable[FilmChunk], tell: Callable[[float], None], seconds: float) -> None:
+        """Takes chunks and writes to the journal every so many seconds, telling the share of the video that is done.
+
+        Raises:
+            VideoDecodeError: the chunks end in it.
+        """
+        for chunk in chunks:
+            if chunk.error is not None:
+                raise chunk.error
+            self.take(chunk)
+            self.write_if_due(seconds)
+            tell(min(self.reached / max(self.duration, 1e-9), 1.0))
 
     def take(self, chunk: FilmChunk) -> None:
         self._begin, self.duration = chunk.begin, chunk.duration
+        self.warnings += chunk.warnings
+        rate, known = self.table.settings.frames_per_second, self.table.settings.merge_above
+        if rate is not None and exceeds(rate, chunk.fps):
+            self._settings = replace(self.table.settings, merge_above=known or REPEATED)
         if not len(chunk.moments):
             return
         kept = list(self._encode(chunk.pixels)) if len(chunk.pixels) else []
@@ -130,9 +180,14 @@ class _Film:
         new = F.normalize(torch.stack([kept[place] for place in places]), dim=-1)
         self._cut(self._segmenter.push(new.numpy()))
 
-    def finish(self) -> None:
+    def finish(self, details: dict, metadata: dict | None = None) -> None:
+        """Puts all of the video into the table, with what is known of its file as columns, and the user's metadata."""
         self._cut(self._segmenter.finish())
         self.write()
+        user = Metadata(self.table.settings, [self.video_id], [metadata])
+        details = {**details, "path": self.path, "duration": self.duration, "metadata": user.json[0]}
+        own = {name: values[0] for name, values in user.columns.items()}
+        self.journal.move(lambda rows: _with_columns(_with_details(rows, details), own))
 
     def _encode(self, pixels: torch.Tensor) -> torch.Tensor:
         """`(N, D)` projections of `(N, H, W, 3)` frames."""
@@ -175,12 +230,12 @@ class _Film:
         for row, segment in enumerate(segments):
             times[row, : len(segment.moments)] = torch.tensor(segment.moments)
         return make_rows(
-            self.table.settings,
-            [self.file.id] * len(segments),
+            self._settings,
+            [self.video_id] * len(segments),
             features.frame_embeds,
             features.frame_mask,
             frame_times=times,
-            files=[VideoFile(path=self.file.path, thumbnail=segment.thumbnail) for segment in segments],
+            files=[VideoFile(path=self.path, thumbnail=segment.thumbnail) for segment in segments],
             segments=[(segment.start, segment.end) for segment in segments],
             first_number=self.journal.segments,
         )
@@ -200,4 +255,10 @@ def _with_details(rows: pa.Table, details: dict) -> pa.Table:
         at = rows.column_names.index(name)
         kind = rows.schema.field(name)
         rows = rows.set_column(at, kind, pa.array([value] * rows.num_rows, kind.type))
+    return rows
+
+
+def _with_columns(rows: pa.Table, values: dict[str, pa.Scalar]) -> pa.Table:
+    for name, value in values.items():
+        rows = rows.append_column(name, pa.array([value.as_py()] * rows.num_rows, value.type))
     return rows

@@ -16,6 +16,7 @@ class AddReport:
         added, updated, unchanged: numbers of videos new in the index, encoded again, and left as they were.
         moved: `(old id, new id)` of those of the unchanged that were known by their bytes under another name.
         failed: `(path, reason)` of every file that could not be read and every folder that could not be looked into.
+        warnings: `(path, line)`: what was not as it should be with a file that was encoded all the same.
         not_retried: how many of the failed were not tried, since their content was bad before (`retry_failed=True`).
         vanished: ids in the index whose file is gone. removed: how many of them were removed (`prune=True`).
         unseen: ids whose file was not found for another reason: its folder could not be looked into, or a place holds
@@ -28,6 +29,7 @@ class AddReport:
     unchanged: int = 0
     moved: list[tuple[str, str]] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
+    warnings: list[tuple[str, str]] = field(default_factory=list)
     not_retried: int = 0
     vanished: list[str] = field(default_factory=list)
     removed: int = 0

@@ -147,9 +147,34 @@ def test_the_same_picture_is_converted_once(tmp_path):
     path = write_video(tmp_path / "slides.mp4", 3, ticks=[0, 4000, 9000], tick=MS, options={"bf": "0"})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        frames = [frame.pixels for frame in FrameStream(path, 2.0)]
-    assert read_numbers(np.stack(frames[:18])) == [0] * 8 + [1] * 10
-    assert len({id(pixels) for pixels in frames[:18]}) == 2
+        frames = [frame.pixels for frame in FrameStream(path, 1.0)]
+    assert read_numbers(np.stack(frames[:9])) == [0] * 4 + [1] * 5
+    assert len({id(pixels) for pixels in frames[:9]}) == 2
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])
+def test_a_file_of_fewer_frames_than_asked_for_gives_each_once(tmp_path, suffix):
+    path = write_video(tmp_path / f"a.{suffix}", 30, rate=5, options={"g": "10", "bf": "2"})
+    numbers, moments, frames = stream(path, 20.0)
+    assert numbers == list(range(30))
+    assert moments == pytest.approx([(n + 0.5) / 5 for n in range(30)], abs=2e-3)
+    assert frames.warnings == ("has 5 frames per second, not the 20 asked for; took each once",)
+    with pytest.warns(UserWarning, match=rf"a\.{suffix}: has 5 frames per second, not the 20 asked for"):
+        list(FrameStream(path, 20.0))
+    assert stream(path, 20.0, start=3.0)[0] == numbers[15:]  # a stream goes on where another stopped
+    assert stream(path, 5.0)[2].warnings == ()
+
+
+def test_thirty_frames_of_29_97_are_no_excess(tmp_path):
+    path = write_video(tmp_path / "a.mp4", 60, rate=Fraction(30000, 1001))
+    assert stream(path, 30.0)[2].warnings == ()
+
+
+def test_of_slides_there_is_a_frame_every_second_at_most(tmp_path):
+    path = write_video(tmp_path / "slides.mp4", 3, ticks=[0, 4000, 9000], tick=MS, options={"bf": "0"})
+    numbers, moments, frames = stream(path, 10.0)
+    assert numbers[:9] == [0] * 4 + [1] * 5 and np.diff(moments) == pytest.approx(1.0)
+    assert "not the 10 asked for" in frames.warnings[0]
 
 
 def test_frames_come_at_the_size_asked_for(tmp_path):

@@ -4,6 +4,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from fractions import Fraction
 from itertools import pairwise
 
 import numpy as np
@@ -14,12 +15,14 @@ from training_parts import tiny_model
 from video_files import write_video
 
 from dmae.modeling import VideoDecodeError
-from dmae.retrieval import VideoIndex
+from dmae.retrieval import VideoIndex, VideoIndexError
+from dmae.retrieval.commands.index import print_report
 from dmae.retrieval.indexing import long_videos
 from dmae.retrieval.indexing.film_frames import cell_means, film_frames
 from dmae.retrieval.storage.table import table_names
 
 RATE = 8
+MS = Fraction(1, 1000)
 SCENES = [24, 40, 16, 32, 48, 20, 28, 32]  # frames
 
 
@@ -218,6 +221,70 @@ def test_pictures_that_look_the_same_are_encoded_once(tmp_path, model, monkeypat
     every.add(path, workers=0)
     one, all_ = (i.search("a red square", k=1)[0] for i in (index, every))
     assert one.score == pytest.approx(all_.score, abs=5e-3)
+
+
+def test_more_frames_than_a_file_has_are_told_and_none_is_kept_twice(films, tmp_path, model, capsys):
+    index = make(tmp_path / "index", model, frames_per_second=30.0)
+    report = index.add(films / "film.mp4", workers=0)
+    line = f"has {RATE} frames per second, not the 30 asked for; took each once"
+    assert report.warnings == [(str(films / "film.mp4"), line)]
+    rows = index.table.scan(["frame_times", "frame_weights"]).to_pylist()
+    times = sorted(time for row in rows for time in row["frame_times"])
+    assert times == pytest.approx([(n + 0.5) / RATE for n in range(sum(SCENES))], abs=1e-3)
+    print_report(index, report)
+    assert f"warning: {films / 'film.mp4'}: {line}" in capsys.readouterr().err
+    assert make(tmp_path / "slower", model, frames_per_second=4.0).add(films, workers=0).warnings == []
+
+
+def test_a_slide_that_stays_is_kept_once_for_as_long_as_it_stays(tmp_path, model):
+    pictures = [scene(number, 0) for number in range(4)]
+    path = write_video(tmp_path / "slides.mp4", pictures, size=(64, 64), ticks=[0, 3000, 5000, 9000], tick=MS)
+    index = make(tmp_path / "index", model, frames_per_second=2.0)
+    assert "not the 2 asked for" in index.add(path, workers=0).warnings[0][1]
+    rows = index.table.scan(["segment_start", "segment_end", "frame_weights"]).to_pylist()
+    rows.sort(key=lambda row: row["segment_start"])
+    found = [(row["segment_end"] - row["segment_start"], row["frame_weights"]) for row in rows]
+    assert [weights for _, weights in found[:3]] == [[3.0], [2.0], [4.0]]
+    assert [seconds for seconds, _ in found[:3]] == pytest.approx([3, 2, 4])
+
+
+def test_a_damaged_film_is_indexed_with_a_warning(tmp_path, model):
+    path = write_film(tmp_path / "film.mp4", muxing={"movflags": "faststart"})
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 4 // 5])
+    report = make(tmp_path / "index", model).add(path, workers=1)
+    assert (report.added, report.failed) == (1, [])
+    assert any("took what is there" in line for _, line in report.warnings)
+
+
+def test_a_film_that_is_read_elsewhere_gets_the_same_rows(films, tmp_path, model):
+    index, other = make(tmp_path / "index", model), make(tmp_path / "other", model)
+    index.add(films / "film.mp4", workers=0)
+    chunks, shares = film_frames(str(films / "film.mp4"), 4.0, start=None, size=32, workers=0), []
+    other.add_film("film.mp4", chunks, path="somewhere", metadata={"kind": "film"}, tell=shares.append)
+    assert shares == sorted(shares) and 0.9 < shares[-1] <= 1
+    columns = ["segment_key", "segment_start", "segment_end", "frames", "frame_times", "duration"]
+    first, second = (i.table.scan(columns).to_pylist() for i in (index, other))
+    assert [{name: row[name] for name in columns} for row in first] == [
+        {name: row[name] for name in columns} for row in second
+    ]
+    hit = other.search("a red square", where={"kind": "film"})[0]
+    assert (hit.path, hit.metadata) == ("somewhere", {"kind": "film"})
+
+
+def test_of_a_film_that_does_not_come_whole_nothing_is_kept(films, tmp_path, model):
+    index = make(tmp_path / "index", model)
+
+    def broken():
+        yield next(film_frames(str(films / "film.mp4"), 4.0, start=None, size=32, workers=0))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        index.add_film("film.mp4", broken())
+    assert len(index) == 0 and table_names(index.table.database) == ["videos"]
+    whole = make(tmp_path / "whole", model, frames_per_second=None)
+    with pytest.raises(VideoIndexError, match="as one segment"):
+        whole.add_film("film.mp4", broken())
 
 
 def test_cells_are_means():
