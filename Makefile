@@ -16,7 +16,8 @@ QUERY ?=
 literal = $(subst $$$$,$$,$(value $(1)))
 quote = '$(subst ','\'',$(1))'
 THE_MODEL := $(or $(call literal,MODEL),$(DEMO)/model)
-THE_VIDEOS := $(or $(call literal,VIDEOS),$(DEMO)/corpus/test)
+DRAWN := $(DEMO)/corpus/spec.json $(DEMO)/films/moments.jsonl
+THE_VIDEOS = $(if $(value VIDEOS),$(call quote,$(call literal,VIDEOS)),$(DEMO)/corpus/test $(DEMO)/films)
 QUERIES := $(or $(call literal,QUERY),$(if $(value VIDEOS),a person,a red star moves to the left))
 OWN := $(value MODEL)$(value VIDEOS)
 # Each pair of model and videos has an index of its own, so that none is refused as another model's.
@@ -27,8 +28,8 @@ $(if $(word 2,$(DEMO)),$(error DEMO must be a folder without spaces in its name)
 .PHONY: demo test lint format docs clean
 .DELETE_ON_ERROR:
 
-demo: $(READY) $(if $(value MODEL),,$(DEMO)/evaluation.json) $(if $(value VIDEOS),,$(DEMO)/corpus/spec.json)
-	$(BIN)/dmae index $(call quote,$(THE_VIDEOS)) --model $(call quote,$(THE_MODEL)) --index $(INDEX)
+demo: $(READY) $(if $(value MODEL),,$(DEMO)/evaluation.json) $(if $(value VIDEOS),,$(DRAWN))
+	$(BIN)/dmae index $(THE_VIDEOS) --model $(call quote,$(THE_MODEL)) --index $(INDEX)
 	$(BIN)/dmae search $(call quote,$(QUERIES)) --model $(call quote,$(THE_MODEL)) --index $(INDEX) -k 5
 ifneq ($(SERVE),0)
 	$(BIN)/dmae serve --model $(call quote,$(THE_MODEL)) --index $(INDEX) --port $(PORT)
@@ -36,6 +37,10 @@ endif
 
 $(DEMO)/corpus/spec.json: | $(READY)
 	$(BIN)/dmae synthetic $(DEMO)/corpus
+
+# Written last: an interrupted call is gone on with.
+$(DEMO)/films/moments.jsonl: | $(READY)
+	$(BIN)/dmae synthetic $(DEMO)/films --films 1
 
 $(DEMO)/start/config.json: $(DEMO)/corpus/spec.json training/synthetic/stills.py training/synthetic/init.py
 	$(BIN)/dmae init $(DEMO)/start --captions $(DEMO)/corpus --stills 1000

@@ -152,7 +152,7 @@ async def visitors(url: str, count: int, seconds: float, server: psutil.Process)
 
 async def search_once(client: httpx.AsyncClient, session: str) -> None:
     """What the page does: the search with its explanation, then the first pictures."""
-    asked = {"data": [query(), None, None, True, True], "session_hash": session}
+    asked = {"data": [query(), None, None, True, True, False], "session_hash": session}
     answer = await client.post("gradio_api/call/ask", json=asked)
     answer.raise_for_status()
     events = (await client.get(f"gradio_api/call/ask/{answer.json()['event_id']}")).text

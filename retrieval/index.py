@@ -1,7 +1,7 @@
 """`VideoIndex`: the one object a user of the search holds."""
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -227,7 +227,7 @@ class VideoIndex:
         if rows.num_rows:
             self.table.write(rows)
 
-    def add_film(self, video_id: str, chunks: "Iterable[FilmChunk]", **options) -> list[str]:
+    def add_film(self, video_id: str, chunks: Iterable["FilmChunk"], **options) -> list[str]:
         """Adds a video whose frames come a few at a time, cut into segments where its content changes, in one commit.
 
         For videos that must be read elsewhere than in this process and its own; `add` is for all others.
@@ -421,9 +421,13 @@ class VideoIndex:
         rows = self.table.scan(["id", "thumbnail"], make_where({"segment_key": keys})).to_pylist()
         return {row["id"]: row["thumbnail"] for row in rows if row["thumbnail"]}
 
-    def prepare(self) -> None:
-        """Loads into memory what searches need; otherwise the first two searches do."""
-        self._searcher.prepare()
+    def prepare(self, tell: Callable[[int, int], None] | None = None) -> None:
+        """Loads into memory what searches need; otherwise the first two searches do.
+
+        Args:
+            tell: called now and then with how many segments are loaded, and of how many.
+        """
+        self._searcher.prepare(tell)
 
     def optimize(self, *, vector_index: bool | None = None) -> None:
         """Merges small data files; builds the vector index (by default where the index has outgrown exact search)."""

@@ -2,7 +2,9 @@
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from queue import SimpleQueue
 
 import gradio as gr
 
@@ -16,11 +18,13 @@ from .texts import LANGUAGES, Texts, UserError, label, texts, texts_for
 
 @dataclass
 class File:
-    """A file on its way: its name, how far it is (waiting, reading, ready, failed), and what to say about it."""
+    """A file on its way: its name, how far it is (waiting, reading, ready, failed), what to say about it, and how much
+    of a long one is read (0 to 1)."""
 
     name: str
     state: str = "waiting"
     note: str = ""
+    share: float | None = None
 
 
 def add_tab(page: gr.Blocks, services: Services, where: gr.Row) -> None:
@@ -75,15 +79,27 @@ def limits_of(settings: Settings) -> dict[str, str]:
 def add_files(services: Services, paths: list[str], session: str | None, say: Texts) -> Iterator[list[File]]:
     """Adds files one by one; yields the state of all of them after every step."""
     files = [File(os.path.basename(path)) for path in paths]
-    for file, path in zip(files, paths):
-        file.state = "reading"
-        yield files
-        try:
-            _, duration = services.shelves.add(session, path)
-            file.state, file.note = "ready", clock(duration)
-        except UserError as error:
-            file.state, file.note = "failed", _without(file.name, error.told(say))
-        yield files
+    with ThreadPoolExecutor(1) as pool:
+        for file, path in zip(files, paths):
+            file.state = "reading"
+            yield files
+            adding, shares = _start(pool, services, session, path)
+            for file.share in iter(shares.get, None):
+                yield files
+            try:
+                _, duration = adding.result()
+                file.state, file.note = "ready", clock(duration)
+            except UserError as error:
+                file.state, file.note = "failed", _without(file.name, error.told(say))
+            yield files
+
+
+def _start(pool: ThreadPoolExecutor, services: Services, session: str | None, path: str) -> tuple[Future, SimpleQueue]:
+    """A file on its way, and the shares of it that are read, which end in None."""
+    shares = SimpleQueue()
+    adding = pool.submit(services.shelves.add, session, path, shares.put)
+    adding.add_done_callback(lambda _: shares.put(None))
+    return adding, shares
 
 
 def _without(name: str, reason: str) -> str:
@@ -95,7 +111,16 @@ def file_list(files: list[File], say: Texts) -> str:
     """HTML of the files, each with its state."""
     items = "".join(
         f'<li class="{file.state}"><span class="state">{text(say(file.state))}</span>'
-        f'<span class="what">{text(file.name)}{": " if file.note else ""}{text(file.note)}</span></li>'
+        f'<span class="what">{text(file.name + (file.note and f": {file.note}"))}{_bar(file, say)}</span></li>'
         for file in files
     )
     return f'<ul class="files" aria-live="polite">{items}</ul>'
+
+
+def _bar(file: File, say: Texts) -> str:
+    """How much of a long video is read; its number is not said aloud each time that it changes."""
+    if file.share is None or file.state != "reading":
+        return ""
+    share = text(say("read_share", percent=int(100 * file.share)))
+    bar = f'<progress value="{file.share:.3f}" aria-label="{text(file.name)}"></progress>'
+    return f'<span class="share">{bar}<span aria-hidden="true">{share}</span></span>'

@@ -1,7 +1,5 @@
 """The named endpoints that programs call through `gradio_client`, and the tab that documents them."""
 
-from pathlib import Path
-
 import gradio as gr
 
 from dmae.modeling import VideoDecodeError
@@ -9,19 +7,18 @@ from dmae.modeling import VideoDecodeError
 from .addresses import INDEX, clip_url
 from .library import Where
 from .services import Services
-from .texts import UserError
+from .texts import UserError, texts_for
 
 ADDRESS = "ADDRESS OF THIS PAGE"
 # The browser knows the address: behind a proxy the server does not.
-FILL_IN = f"(usage) => usage.replaceAll('{ADDRESS}', window.location.origin + window.location.pathname)"
-USAGE = (Path(__file__).parent / "usage.md").read_text(encoding="utf-8")
+TELL_ADDRESS = "() => window.location.origin + window.location.pathname"
 
 
 def api_tab(page: gr.Blocks, services: Services) -> None:
     """Documents the endpoints and makes them."""
-    usage = gr.Markdown(USAGE, elem_id="usage")
-    page.load(None, usage, usage, js=FILL_IN)
+    usage = gr.Markdown(elem_id="usage")
     with gr.Group(visible=False):
+        address = gr.Textbox(label="address")
         query, video_id, scope = (
             gr.Textbox(label="query"),
             gr.Textbox(label="video_id"),
@@ -29,15 +26,22 @@ def api_tab(page: gr.Blocks, services: Services) -> None:
         )
         k = gr.Number(10, label="k", precision=0)
         shortest, longest = gr.Number(0, label="shortest"), gr.Number(0, label="longest")
+        min_confidence, distinct = gr.Number(0, label="min_confidence"), gr.Checkbox(False, label="distinct")
         start, end = gr.Number(label="start"), gr.Number(label="end")
         answer, button = gr.JSON(label="answer"), gr.Button()
         file = gr.File(label="file")
+    page.load(_usage, address, usage, js=TELL_ADDRESS, api_visibility="private", show_progress="hidden")
     endpoints = Endpoints(services)
-    button.click(endpoints.search, [query, k, shortest, longest], answer, api_name="search")
+    limits = [shortest, longest, min_confidence, distinct]
+    button.click(endpoints.search, [query, k, *limits], answer, api_name="search")
     button.click(endpoints.explain, [query, video_id, scope], answer, api_name="explain")
     button.click(endpoints.cut, [video_id, start, end, scope], answer, api_name="cut")
     if services.settings.uploads_allowed:
         button.click(endpoints.add, file, answer, api_name="add")
+
+
+def _usage(address: str, request: gr.Request) -> str:
+    return texts_for(request).document("usage").replace(ADDRESS, address)
 
 
 class Endpoints:
@@ -46,7 +50,16 @@ class Endpoints:
     def __init__(self, services: Services):
         self._services = services
 
-    def search(self, query: str, k: float, shortest: float, longest: float, request: gr.Request) -> list[dict]:
+    def search(
+        self,
+        query: str,
+        k: float,
+        shortest: float,
+        longest: float,
+        min_confidence: float,
+        distinct: bool,
+        request: gr.Request,
+    ) -> list[dict]:
         """Finds the videos that show what a text describes, and the moment of each that fits best.
 
         Videos are found by what is to be seen in them, not by their titles. Describe the picture: things, people,
@@ -57,18 +70,21 @@ class Endpoints:
             k: how many results are wanted, from 1 to 100
             shortest: leave out videos of fewer seconds; 0 for no limit
             longest: leave out videos of more seconds; 0 for no limit
+            min_confidence: leave out results that are less sure, from 0 (leave out none) to 1; 0.5 is a fair demand
+            distinct: leave out near-identical copies of better results
 
         Returns:
             a list, best first, each with id and scope (what explain and cut ask for)
-            title and score (of this query alone)
+            title, confidence (0 to 1; of any query the same) and score (of this query alone)
             start and end of the span that fits, best_time and duration, in seconds
             video and thumbnail as addresses
             partial where a part of the index did not answer, so that better ones may be missing
         """
         library = self._services.library
         shelf = self._services.shelves.of(request.session_hash)
+        where = Where((shortest, longest), distinct=distinct, min_confidence=min_confidence)
         with _PlainErrors():
-            found = library.search(library.ask(query), int(k), shelf=shelf, where=Where((shortest, longest)))
+            found = library.search(library.ask(query), int(k), shelf=shelf, where=where)
         told = {"partial": True} if found.silent else {}
         return [result.to_dict() | {"scope": result.scope} | told for result in found.results]
 

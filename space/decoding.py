@@ -6,13 +6,16 @@ import os
 import queue
 import tempfile
 import warnings
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from inspect import isgenerator
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from dmae.modeling import VideoDecodeError, VideoFrames, one_line, read_frames, read_picture
+from dmae.retrieval import FilmChunk, film_frames
 
 PICTURE_SIZE = (480, 270)
 FRAME_SECONDS = 0.002  # a window this short holds the one frame that is on screen then
@@ -48,6 +51,16 @@ class Decoder:
     def read(self, path: str, **options) -> VideoFrames:
         """`read_frames` in a worker."""
         return self._run("video", path, options)
+
+    def film(self, path: str, frames_per_second: float | str, **options) -> Iterator[FilmChunk]:
+        """All of a video as `film_frames` reads it, in a worker that does nothing else until the last chunk.
+
+        Raises:
+            VideoDecodeError: it cannot be read (further).
+        """
+        job = "film", str(path), {"frames_per_second": frames_per_second, **options}
+        with self._worker() as worker, closing(worker.stream(job, self._timeout)) as chunks:
+            yield from chunks
 
     def read_image(self, path: str) -> VideoFrames:
         """An image as a video of one frame."""
@@ -87,11 +100,31 @@ class _Worker:
         self._pipe: Any = None
 
     def run(self, job: tuple, timeout: float):
+        """What comes of a job."""
+        self._ask(job)
+        return self._answer(job, timeout)
+
+    def stream(self, job: tuple, timeout: float) -> Iterator[Any]:
+        """The parts of what comes of a job, each within `timeout` seconds."""
+        self._ask(job)
+        whole = False
+        try:
+            while (part := self._answer(job, timeout)) is not None:
+                yield part
+            whole = True
+        finally:
+            if not whole:  # it would go on sending
+                self.stop()
+
+    def _ask(self, job: tuple) -> None:
         if self._process is None or not self._process.is_alive():
             self.start()
+        with suppress(OSError):  # it died just now, which its answer will say
+            self._pipe.send(job)
+
+    def _answer(self, job: tuple, timeout: float):
         name = os.path.basename(job[1])
         try:
-            self._pipe.send(job)
             if not self._pipe.poll(timeout):
                 raise VideoDecodeError(name, f"gave up after {timeout:.0f} s of decoding")
             fine, value = self._pipe.recv()
@@ -130,7 +163,10 @@ def _serve(pipe) -> None:
         except (EOFError, KeyboardInterrupt):
             return
         try:
-            answer = True, _JOBS[job](path, **options)
+            made = _JOBS[job](path, **options)
+            for part in made if isgenerator(made) else ():
+                pipe.send((True, part))
+            answer = True, None if isgenerator(made) else made
         except VideoDecodeError as error:
             answer = False, error.reason
         except MemoryError:
@@ -175,4 +211,11 @@ def _clip(path: str, start: float, end: float) -> bytes:
         return cut_clip(path, start, end, Path(folder, "clip")).read_bytes()
 
 
-_JOBS = {"video": _read_video, "image": _read_image, "picture": _picture, "clip": _clip}
+def _film(path: str, **options) -> Iterator[FilmChunk]:
+    for chunk in film_frames(path, threads=1, **options):
+        if chunk.error is not None:
+            raise chunk.error
+        yield chunk
+
+
+_JOBS = {"video": _read_video, "film": _film, "image": _read_image, "picture": _picture, "clip": _clip}

@@ -18,7 +18,6 @@ FOLDER = Path("demo")
 EXAMPLES = "a red ring moves left|a purple triangle sinks and a circle rises|a big yellow star next to a triangle"
 TRAIN, TEST = 1200, 60
 STILLS, STEPS = 600, 250
-WHY = "No model is set, so a small one is being trained on videos drawn by code. This happens once and takes minutes."
 
 
 @contextmanager
@@ -35,7 +34,7 @@ def demo(host: str, port: int, folder: Path = FOLDER) -> Iterator[tuple[str, str
     if ready:
         yield ready
     else:
-        with ProgressPage(host, port, WHY, total=len(steps(folder)) + 1) as page:
+        with ProgressPage(host, port, "why_demo", total=len(steps(folder)) + 1) as page:
             yield make_demo(folder / "small", page.tell)
 
 
@@ -58,28 +57,30 @@ def demo_paths(folder: Path = FOLDER) -> tuple[str, str] | None:
 
 
 def make_demo(place: Path, tell: Callable[[int, str, str], None]) -> tuple[str, str]:
-    """Makes the small demo under `place`, telling the number and title of each step and every line it prints."""
+    """Makes the small demo under `place`, telling the number and name of each step and every line it prints."""
     place.mkdir(parents=True, exist_ok=True)
     _unfinished(place).touch()
-    for number, (title, command) in enumerate(steps(place), 1):
-        tell(number, title, "")
-        run_step(command, lambda line, number=number, title=title: tell(number, title, line))
+    for number, (step, command) in enumerate(steps(place), 1):
+        tell(number, step, "")
+        run_step(command, lambda line, number=number, step=step: tell(number, step, line))
     _unfinished(place).unlink()
-    tell(number + 1, "Opening the page", "")
+    tell(number + 1, "step_page", "")
     return str(place / "model"), str(place / "index")
 
 
 def steps(place: Path) -> list[tuple[str, list[str]]]:
-    """What is run, in order: title and command."""
+    """What is run, in order: the key of a step's name, and its command. It is the recipe of `make demo`, smaller."""
     dmae = [sys.executable, "-m", "dmae.cli"]
-    corpus, start, model = f"{place}/corpus", f"{place}/start", f"{place}/model"
+    corpus, films, start, model = f"{place}/corpus", f"{place}/films", f"{place}/start", f"{place}/model"
+    videos = [f"{corpus}/test", films]
     recipe = [str(files("dmae.training.configs") / "demo.yaml"), f"model={start}", f"dataset={corpus}"]
     recipe += [f"output_dir={model}", f"max_steps={STEPS}", "batch_size=32"]
     return [
-        ("Drawing videos", [*dmae, "synthetic", corpus, "--train", str(TRAIN), "--test", str(TEST)]),
-        ("Training a small model on pictures", [*dmae, "init", start, "--captions", corpus, "--stills", str(STILLS)]),
-        ("Training it on videos", [*dmae, "train", *recipe]),
-        ("Indexing the videos", [*dmae, "index", f"{corpus}/test", "--model", model, "--index", f"{place}/index"]),
+        ("step_drawing", [*dmae, "synthetic", corpus, "--train", str(TRAIN), "--test", str(TEST)]),
+        ("step_film", [*dmae, "synthetic", films, "--films", "1"]),
+        ("step_stills", [*dmae, "init", start, "--captions", corpus, "--stills", str(STILLS)]),
+        ("step_training", [*dmae, "train", *recipe]),
+        ("step_indexing", [*dmae, "index", *videos, "--model", model, "--index", f"{place}/index"]),
     ]
 
 

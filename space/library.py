@@ -19,6 +19,7 @@ MAX_QUERIES = 4
 MAX_QUERY = 1000  # characters
 MAX_RESULTS = 100
 REMEMBERED_QUERIES = 256
+NEAR_COPY = 0.95  # cosine of frames that people take for the same picture
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,11 +96,29 @@ class Watched:
 @dataclass(frozen=True)
 class Where:
     """What a visitor searches: videos of these durations (shortest and longest in s, None where it does not matter),
-    of the index and of their own."""
+    of the index and of their own; `distinct`: without near-copies of better results from the same of the two; and only
+    results of at least this confidence (0 to 1, None where it does not matter)."""
 
     seconds: tuple[float | None, float | None] = (None, None)
     in_index: bool = True
     in_mine: bool = True
+    distinct: bool = False
+    min_confidence: float | None = None
+
+    def options(self) -> dict:
+        """Arguments of `VideoIndex.search`.
+
+        Raises:
+            UserError: a length or a confidence that makes no sense.
+        """
+        sure = self.min_confidence
+        if sure is not None and not (isinstance(sure, int | float) and 0 <= sure <= 1):
+            raise UserError("confidence_range", value=repr(sure))
+        return {
+            "where": duration_filter(*self.seconds),
+            "distinct": NEAR_COPY if self.distinct else None,
+            "min_confidence": sure or None,
+        }
 
 
 EVERYWHERE = Where()
@@ -209,15 +228,15 @@ class OpenLibrary(Library):
         return Query(label, self.index.encode(frames))
 
     def search(self, query: Query, k: int, *, shelf=None, where: Where = EVERYWHERE) -> Found:
-        k, seconds = check_count(k), duration_filter(*where.seconds)
+        k, options = check_count(k), where.options()
         own = shelf if where.in_mine else None
         if not (where.in_index or own is not None or shelf is None):
             raise UserError("search_nowhere")
         results = []
         if where.in_index or shelf is None:
-            results += [Result(hit) for hit in self.index.search(query.encoded, k, where=seconds)]
+            results += [Result(hit) for hit in self.index.search(query.encoded, k, **options)]
         if own is not None:
-            results += [Result(hit, own.secret) for hit in own.index.search(query.encoded, k, where=seconds)]
+            results += [Result(hit, own.secret) for hit in own.index.search(query.encoded, k, **options)]
         return Found(sorted(results, key=lambda result: -result.hit.score)[:k])
 
     def rescore(self, query: Query, ids: list[str], textual: bool, visual: bool) -> Found:

@@ -18,7 +18,7 @@ def open_library(settings: Settings, tell: Callable[..., None]) -> Library:
     if settings.backend:
         from .remote_library import RemoteLibrary
 
-        tell(2, "Asking the search service")
+        tell(2, "step_service")
         return RemoteLibrary(settings.backend)
     from accelerate import PartialState
     from transformers.utils import logging
@@ -26,12 +26,12 @@ def open_library(settings: Settings, tell: Callable[..., None]) -> Library:
     from dmae.modeling import load_pretrained, place
 
     logging.disable_progress_bar()
-    tell(2, "Loading the model")
+    tell(2, "step_model")
     model, processor = load_pretrained(settings.model)
     model = place(model, PartialState().default_device, settings.precision or None)
+    tell(3, "step_index")
     index = open_index(settings.index, model, processor, create=bool(settings.watch))
-    tell(3, "Reading the index", f"{len(index):,} videos")
-    index.prepare()
+    index.prepare(lambda done, count: tell(3, "step_index", f"{done:,} / {count:,} ({done / count:.0%})"))
     return OpenLibrary(model, processor, index)
 
 

@@ -5,14 +5,16 @@ import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from .languages import Texts, texts_wanted
+
 REFRESH_SECONDS = 2
 HEADER = "X-Progress"  # by which the page tells itself from the one that follows
 _HTML = """<!doctype html>
-<html lang="en">
+<html lang="{language}">
 <head>
 <meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <noscript><meta http-equiv="refresh" content="{seconds}"></noscript>
-<title>Getting ready</title>
+<title>{ready}</title>
 <style>
 :root {{ color-scheme: light dark; accent-color: #2563eb }}
 body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 36rem; margin: 15vh auto; padding: 0 1rem }}
@@ -21,11 +23,11 @@ code {{ display: block; min-height: 3em; font-size: .8rem; overflow-wrap: anywhe
 </style>
 </head>
 <body>
-<h1>Getting ready</h1>
+<h1>{ready}</h1>
 <p>{why}</p>
 <main>
-<p role="status"><strong>{title}</strong> (step {number} of {total})</p>
-<progress max="{total}" value="{done:.2f}" aria-label="Progress"></progress>
+<p role="status"><strong>{step}</strong> {number_of}</p>
+<progress max="{total}" value="{done:.2f}" aria-label="{progress}"></progress>
 <p><code>{line}</code></p>
 </main>
 <script>
@@ -46,20 +48,21 @@ setInterval(async () => {{
 
 
 class ProgressPage:
-    """A page at the port of the Space that says what is being made or loaded, until the Space itself answers there.
+    """A page at the port of the Space that says what is being made or loaded, until the Space itself answers there, in
+    the language of each browser.
 
     Args:
-        why: what is waited for, in a sentence or two. total: of how many steps.
+        why: what is waited for, as the key of a text. total: of how many steps.
     """
 
     def __init__(self, host: str, port: int, why: str, total: int):
         self._why, self._total = why, total
-        self._now = (0, "Starting", "")
+        self._now = (0, "starting", "")
         page = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self):
-                body = page.html().encode()
+                body = page.html(texts_wanted(self.headers.get("Accept-Language", ""))).encode()
                 self.send_response(200)
                 self.send_header("Content-Type", "text/html; charset=utf-8")
                 self.send_header("Content-Length", str(len(body)))
@@ -80,20 +83,25 @@ class ProgressPage:
         self._server.shutdown()
         self._server.server_close()
 
-    def tell(self, number: int, title: str, line: str = "") -> None:
-        """What is under way: the number and title of the step, and the last line that it printed."""
-        self._now = (number, title, line)
+    def tell(self, number: int, step: str, line: str = "") -> None:
+        """What is under way: the number and the text's key of the step, and the last line that it printed; where that
+        holds a percentage, it is that of the step.
+        """
+        self._now = (number, step, line)
 
-    def html(self) -> str:
-        number, title, line = self._now
+    def html(self, say: Texts) -> str:
+        number, step, line = self._now
         percent = re.search(r"(\d{1,3})%", line)
         return _HTML.format(
             seconds=REFRESH_SECONDS,
             header=HEADER,
-            title=html.escape(title),
-            number=number,
+            language=say.language,
+            ready=html.escape(say("getting_ready")),
+            progress=html.escape(say("progress")),
+            step=html.escape(say(step)),
+            number_of=html.escape(say("step_of", number=number, total=self._total)),
             total=self._total,
-            why=html.escape(self._why),
+            why=html.escape(say(self._why)),
             done=max(number - 1, 0) + (int(percent[1]) / 100 if percent else 0),
             line=html.escape(line[-200:]),
         )

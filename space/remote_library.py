@@ -3,13 +3,14 @@
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 
 from dmae.retrieval import Explanation, SearchClient, SearchHit, ServerError, ServerRefusal
 
 from .addresses import INDEX
-from .library import EVERYWHERE, Found, Library, Query, Result, Watched, Where, check_count, duration_filter
+from .library import EVERYWHERE, Found, Library, Query, Result, Watched, Where, check_count
 from .texts import UserError
 
 SECONDS = 20  # to wait for an answer; the service itself answers without a shard sooner
@@ -45,8 +46,12 @@ class RemoteLibrary(Library):
         return self._videos
 
     def search(self, query: Query, k: int, *, shelf=None, where: Where = EVERYWHERE) -> Found:
-        k, seconds = check_count(k), duration_filter(*where.seconds)
-        return self._found(self._service.search, query=query.label, k=k, where=seconds)
+        k, options = check_count(k), where.options()
+        if options["distinct"] is not None:
+            raise UserError("keeps_copies")
+        found = self._found(self._service.search, query=query.label, k=k, where=options["where"])
+        least = options["min_confidence"] or 0
+        return replace(found, results=[result for result in found.results if (result.hit.confidence or 0) >= least])
 
     def rescore(self, query: Query, ids: list[str], textual: bool, visual: bool) -> Found:
         if not ids:

@@ -18,9 +18,14 @@ log = logging.getLogger(__name__)
 
 
 class Page(gr.Blocks):
-    """Blocks that take values of the wrong kind or number for the caller's mistake, not the server's."""
+    """Blocks that take values of the wrong kind or number for the caller's mistake, not the server's; what a caller
+    leaves out at the end is as it is by default, so that a call goes on working where an endpoint learns more.
+    """
 
     async def preprocess_data(self, block_fn, inputs, *args, **kwargs):
+        left_out = [getattr(block, "value", None) for block in block_fn.inputs[len(inputs) :]]
+        if None not in left_out:
+            inputs = [*inputs, *left_out]
         try:
             return await super().preprocess_data(block_fn, inputs, *args, **kwargs)
         except Exception as error:  # of any kind: whatever a component trips over

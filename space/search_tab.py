@@ -68,14 +68,16 @@ def search_tab(page: gr.Blocks, services: Services, examples: list[str]) -> gr.R
         with gr.Row():
             shortest = gr.Number(None, label=label("at_least"), placeholder=label("any"), elem_id="shortest")
             longest = gr.Number(None, label=label("at_most"), placeholder=label("any"), elem_id="longest")
+        here = not services.settings.backend  # where a search service answers, it reads texts and keeps copies
+        distinct = gr.Checkbox(False, label=label("distinct"), container=False, elem_id="distinct", visible=here)
         example_file = gr.File(
             label=label("like_this"),
             file_types=sorted(VIDEO_SUFFIXES | IMAGE_SUFFIXES),
             height=120,
             elem_id="example",
-            visible=not services.settings.backend,
+            visible=here,
         )
-        if services.settings.backend:
+        if not here:
             gr.Markdown(label("reads_texts"))
     with gr.Row(elem_classes="found", equal_height=False):
         with gr.Column(scale=5, min_width=320):
@@ -85,7 +87,7 @@ def search_tab(page: gr.Blocks, services: Services, examples: list[str]) -> gr.R
             detail = gr.HTML(NOTHING_CHOSEN, elem_id="detail", js_on_load=None)
     outputs = [results, detail, asked, more]
     handlers = _Handlers(services, examples)
-    limits = [shortest, longest, in_index, in_mine]
+    limits = [shortest, longest, in_index, in_mine, distinct]
     options = {"api_visibility": "private", "show_progress_on": [results], "show_progress": "minimal"}
 
     for trigger in (text.submit, button.click):
@@ -93,7 +95,8 @@ def search_tab(page: gr.Blocks, services: Services, examples: list[str]) -> gr.R
     for chip in chips:
         shown = chip.click(lambda example=chip.value: example, None, text, api_visibility="private", queue=False)
         shown.then(handlers.ask, [text, *limits], outputs, **options).then(None, text, None, js=SHARE)
-    for changed in (shortest.submit, shortest.blur, longest.submit, longest.blur, in_index.input, in_mine.input):
+    lengths = [shortest.submit, shortest.blur, longest.submit, longest.blur]
+    for changed in (*lengths, in_index.input, in_mine.input, distinct.input):
         changed(handlers.again, [asked, *limits], outputs, **options)
     example_file.upload(handlers.ask_example, [example_file, *limits], outputs, **options)
     more.click(handlers.more, [asked, *limits], [results, asked, more], **options)
@@ -112,24 +115,25 @@ class _Handlers:
         self._services = services
         self._first = examples[0] if examples else ""
 
-    def ask(self, text: str, shortest, longest, in_index, in_mine, request: gr.Request):
-        where = Where((shortest, longest), in_index, in_mine)
+    def ask(self, text: str, shortest, longest, in_index, in_mine, distinct, request: gr.Request):
+        where = Where((shortest, longest), in_index, in_mine, distinct)
         return self._answer(lambda: self._services.library.ask_all(text), where, request)
 
-    def again(self, asked: Asked | None, shortest, longest, in_index, in_mine, request: gr.Request):
+    def again(self, asked: Asked | None, shortest, longest, in_index, in_mine, distinct, request: gr.Request):
         if asked is None:
             return [gr.skip()] * 4
-        return self._answer(lambda: asked.queries, Where((shortest, longest), in_index, in_mine), request)
+        where = Where((shortest, longest), in_index, in_mine, distinct)
+        return self._answer(lambda: asked.queries, where, request)
 
-    def ask_example(self, file: str | None, shortest, longest, in_index, in_mine, request: gr.Request):
-        where = Where((shortest, longest), in_index, in_mine)
+    def ask_example(self, file: str | None, shortest, longest, in_index, in_mine, distinct, request: gr.Request):
+        where = Where((shortest, longest), in_index, in_mine, distinct)
         return self._answer(lambda: [self._services.ask_example(file)], where, request)
 
-    def more(self, asked: Asked | None, shortest, longest, in_index, in_mine, request: gr.Request):
+    def more(self, asked: Asked | None, shortest, longest, in_index, in_mine, distinct, request: gr.Request):
         if asked is None:
             return [gr.skip()] * 3
         asked = Asked(asked.queries, asked.count + asked.page)
-        found, left = self._find(asked, Where((shortest, longest), in_index, in_mine), request)
+        found, left = self._find(asked, Where((shortest, longest), in_index, in_mine, distinct), request)
         return cards(found, texts_for(request), None), asked, gr.update(visible=left)
 
     def choose(self, asked: Asked | None, event: gr.EventData, request: gr.Request):
@@ -143,7 +147,7 @@ class _Handlers:
         text = request.query_params.get("q", "").strip() or self._first
         if not text:
             return ["", welcome(texts_for(request)), *[gr.skip()] * 3]
-        return [text, *self.ask(text, None, None, True, True, request)]
+        return [text, *self.ask(text, None, None, True, True, False, request)]
 
     def _answer(self, make_queries, where: Where, request: gr.Request):
         """Results, player, what was asked and whether there is more; or what is wrong in plain words."""

@@ -63,13 +63,13 @@ def serve(settings, host: str | None = None, port: int | None = None, *, block: 
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     settings = _with_token(settings, host)
     with _named(settings, host, port) as (settings, tell), quick_imports():
-        tell(1, "Loading the libraries")
+        tell(1, "step_libraries")
         from .mcp_server import ROUTE, prepare
         from .page import build_page, launch_options
         from .services import Services
 
         services = Services.open(settings, tell)
-        tell(4, "Opening the page")
+        tell(4, "step_page")
         page = build_page(services)
     _, url, _ = page.launch(server_name=host, server_port=port, prevent_thread_lock=True, **launch_options(services))
     if settings.mcp:
@@ -105,7 +105,7 @@ def _host(host: str | None) -> str:
 @contextmanager
 def _named(settings, host: str | None, port: int | None):
     """The settings as they are, or with the demo's model and index where neither is named; and what tells visitors who
-    come too early how far the loading is: `tell(number, title, line)`."""
+    come too early how far the loading is: `tell(number, step, line)`."""
     host = _host(host)
     chosen = port or int(os.environ.get("GRADIO_SERVER_PORT", 0))
     if chosen:
@@ -149,9 +149,9 @@ def _loading_page(host: str, port: int):
     from .progress_page import ProgressPage
 
     try:
-        page = ProgressPage(host, port, "The model and the index are being loaded.", total=4)
+        page = ProgressPage(host, port, "why_loading", total=4)
     except OSError:
-        yield lambda number, title, line="": None
+        yield lambda number, step, line="": None
         return
     with page:
         yield page.tell

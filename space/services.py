@@ -18,6 +18,8 @@ from .settings import Settings
 from .texts import UserError
 from .uploads import Shelves
 
+WORKERS = 2  # processes that decode: while one reads a long video that somebody added, the other serves pictures
+
 
 @dataclass
 class Services:
@@ -34,7 +36,7 @@ class Services:
     def open(cls, settings: Settings, tell: Callable[..., None]) -> "Services":
         """Loads the model and opens the index that the settings name; see `open_library` for what it raises."""
         follower = Follower(settings) if settings.watch else None
-        decoder = Decoder()
+        decoder = Decoder(workers=WORKERS)
         library = open_library(settings, tell)
         shelves = Shelves(library, decoder, settings)
         distant = DistantVideos(settings.videos) if is_url(settings.videos) else None

@@ -6,21 +6,27 @@ import shutil
 import tempfile
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 
-from dmae.modeling import VIDEO_SUFFIXES, VideoDecodeError, VideoLimits, encode_videos
-from dmae.retrieval import VideoFile, VideoIndex
+from dmae.modeling import VIDEO_SUFFIXES, VideoDecodeError, VideoFrames, VideoLimits, encode_videos
+from dmae.retrieval import FilmChunk, VideoFile, VideoIndex
 
 from .decoding import Decoder
-from .library import Library
+from .library import Library, OpenLibrary
 from .settings import Settings
 from .texts import UserError
 from .upload_guard import folder_bytes
 
 MB = 1_000_000
 SWEEP_SECONDS = 60
+
+
+def _tell_nobody(share: float) -> None:
+    pass
 
 
 class Shelf:
@@ -30,7 +36,10 @@ class Shelf:
         self.secret = secrets.token_hex(16)
         self.folder = root / self.secret
         self.folder.mkdir()
-        self.index = VideoIndex.create(self.folder / "index", library.model, library.processor)
+        assert isinstance(library, OpenLibrary), "beside a search service nobody adds videos"
+        like = library.index.table.settings  # so that scores of both mean the same
+        settings = {"dtype": like.dtype, "merge_above": like.merge_above, "frames_per_second": like.frames_per_second}
+        self.index = VideoIndex.create(self.folder / "index", library.model, library.processor, **settings)
         self.used = time.monotonic()
         self.busy = threading.Lock()
 
@@ -49,6 +58,7 @@ class Shelves:
         self._by_session: dict[str, Shelf] = {}
         self._by_secret: dict[str, Shelf] = {}
         self._lock = threading.Lock()
+        self._one_film = threading.Lock()  # is read at a time: others need a decoding process too
 
     def of(self, session: str | None) -> Shelf | None:
         """The shelf of a session, or None where nothing was added yet."""
@@ -60,8 +70,11 @@ class Shelves:
     def by_secret(self, secret: str) -> Shelf | None:
         return self._by_secret.get(secret)
 
-    def add(self, session: str | None, file: str) -> tuple[str, float]:
+    def add(self, session: str | None, file: str, tell: Callable[[float], None] = _tell_nobody) -> tuple[str, float]:
         """Takes a file a visitor sent and makes it searchable for them; the file is moved out of where it was sent to.
+
+        Args:
+            tell: called with the share (0 to 1) of a long video that is read, now and then.
 
         Returns:
             its title and its duration in seconds.
@@ -82,7 +95,7 @@ class Shelves:
             target = shelf.folder / f"{secrets.token_hex(8)}{Path(name).suffix.lower()}"
             shutil.move(file, target)
             try:
-                return self._index(shelf, target, name)
+                return self._index(shelf, target, name, tell)
             except BaseException:
                 target.unlink(missing_ok=True)
                 raise
@@ -148,27 +161,51 @@ class Shelves:
         shelf.used = time.monotonic()
         return shelf
 
-    def _index(self, shelf: Shelf, path: Path, name: str) -> tuple[str, float]:
-        library, limits = self._library, VideoLimits(max_duration=self._settings.max_seconds)
-        options = library.processor.video_processor.read_options
+    def _index(self, shelf: Shelf, path: Path, name: str, tell: Callable[[float], None]) -> tuple[str, float]:
+        video_id, title = f"{len(shelf)}-{name}", Path(name).stem
+        limits = VideoLimits(max_duration=self._settings.max_seconds)
         try:
-            frames = self._decoder.read(str(path), limits=limits, **options)
+            frames = self._decoder.read(
+                str(path), limits=limits, **self._library.processor.video_processor.read_options
+            )
+            if frames.duration > self._settings.max_seconds:
+                most = self._settings.max_seconds
+                raise UserError("video_too_long", name=name, seconds=f"{frames.duration:.0f}", most=most)
+            if frames.duration > shelf.index.table.settings.longest_segment:
+                self._add_film(shelf, path, video_id, title, limits, tell)
+            else:
+                self._add_frames(shelf, path, video_id, title, frames)
         except VideoDecodeError as error:
             raise UserError("unreadable", name=name, reason=error.reason) from None
-        if frames.duration > self._settings.max_seconds:
-            raise UserError(
-                "video_too_long", name=name, seconds=f"{frames.duration:.0f}", most=self._settings.max_seconds
-            )
-        features = encode_videos(library.model, library.processor, [frames])
+        return title, float(frames.duration)
+
+    def _add_frames(self, shelf: Shelf, path: Path, video_id: str, title: str, frames: VideoFrames) -> None:
+        """Adds a video that is one segment, of the frames that the processor samples."""
+        features = encode_videos(self._library.model, self._library.processor, [frames])
         times = np.zeros(features.frame_mask.shape, dtype=np.float32)
         times[0, : len(frames.timestamps)] = frames.timestamps
-        title = Path(name).stem
         shelf.index.add_embeddings(
-            [f"{len(shelf)}-{name}"],
+            [video_id],
             features.frame_embeds,
             features.frame_mask,
             [{"title": title}],
             frame_times=times,
             files=[VideoFile(path=str(path), duration=float(frames.duration))],
         )
-        return title, float(frames.duration)
+
+    def _add_film(
+        self, shelf: Shelf, path: Path, video_id: str, title: str, limits: VideoLimits, tell: Callable[[float], None]
+    ) -> None:
+        """Adds a longer one, cut into segments as the videos of the index are."""
+        rate = shelf.index.table.settings.frames_per_second
+        assert rate is not None, "else every video is one segment"
+        size = self._library.processor.video_processor.read_options["size"]
+        with self._one_film, closing(self._decoder.film(str(path), rate, size=size, limits=limits)) as chunks:
+            waited_for = self._while_wanted(shelf, chunks)
+            shelf.index.add_film(video_id, waited_for, path=str(path), metadata={"title": title}, tell=tell)
+
+    def _while_wanted(self, shelf: Shelf, chunks: Iterator[FilmChunk]) -> Iterator[FilmChunk]:
+        for chunk in chunks:
+            if shelf.secret not in self._by_secret:  # its visitor left, or wants it no more
+                raise UserError("video_gone")
+            yield chunk

@@ -1,11 +1,15 @@
 """`make demo` hands on what it is given, whatever signs a folder's name holds."""
 
 import re
+import shlex
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 from places import ROOT
+
+from dmae.space.first_start import steps
 
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
 
@@ -51,9 +55,33 @@ def test_every_name_reaches_the_command_as_it_is():
 
 def test_without_names_the_demo_makes_its_own():
     index, search, folder = planned(SERVE="0")
-    assert index == ["index", "demo/corpus/test", "--model", "demo/model", "--index", "demo/index"] == index
+    videos = ["demo/corpus/test", "demo/films"]
+    assert index == ["index", *videos, "--model", "demo/model", "--index", "demo/index"]
     assert search[1] == "a red star moves to the left" and folder == "demo/index"
     assert planned(VIDEOS="v")[1][1] == "a person"
+
+
+def test_a_first_start_of_the_page_goes_by_the_same_recipe():
+    """Its commands are those of the demo, but for what makes them smaller."""
+    made = subprocess.run(["make", "-nB", "demo"], cwd=ROOT, capture_output=True, text=True)
+    assert made.returncode == 0, made.stderr
+    lines = made.stdout.replace("\\\n", " ").splitlines()
+    ours = [shlex.split(line) for line in lines if re.search(r"dmae|dmae\.cli", line.split("#")[0])]
+    named = [
+        words[next(n for n, word in enumerate(words) if word.endswith(("/dmae", "dmae.cli"))) + 1 :] for words in ours
+    ]
+    theirs = [command[3:] for _, command in steps(Path("demo"))]
+    kept = ("synthetic", "init", "train", "index")
+    expected = [bare(words) for words in named if words[0] in kept]
+    assert sorted(map(bare, theirs)) == sorted(expected)
+
+
+def bare(words: list[str]) -> list[str]:
+    """A command without the options that make it smaller, and without the folder of its recipe."""
+    smaller = {"--train", "--test", "--stills"}
+    kept = [word for before, word in zip([None, *words], words) if word not in smaller and before not in smaller]
+    kept = [word for word in kept if not word.startswith(("max_steps=", "batch_size="))]
+    return [word.rsplit("/", 1)[-1] if word.endswith(".yaml") else word for word in kept]
 
 
 def test_a_folder_of_its_own_with_a_space_is_refused():

@@ -1,12 +1,10 @@
-"""The frames of a long video that differ from the one before, read ahead in a process of their own."""
+"""The frames of a long video that differ from the one before, a few at a time. Needs numpy alone, not torch."""
 
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
-from torch.utils.data import DataLoader, IterableDataset
 
 from dmae.modeling.errors import VideoDecodeError, is_passing, one_line
 from dmae.modeling.video_source import source_name
@@ -32,10 +30,10 @@ class FilmChunk(NamedTuple):
         warnings: what was not as it should be, in the last one.
     """
 
-    pixels: torch.Tensor
+    pixels: np.ndarray
     first: int
-    frames: torch.Tensor
-    moments: torch.Tensor
+    frames: np.ndarray
+    moments: np.ndarray
     begin: float
     duration: float
     fps: float = 0.0
@@ -44,66 +42,47 @@ class FilmChunk(NamedTuple):
 
 
 def film_frames(
-    video: Any, frames_per_second: float | str, *, start: float | None, size: int | None, workers: int, **reading
+    video: Any, frames_per_second: float | str, *, start: float | None = None, size: int | None = None, **reading
 ) -> Iterator[FilmChunk]:
-    """All of a video in chunks; the last may be empty. What is wrong with the file is an `error`, also that it ended
-    the process that decoded it.
+    """All of a video in chunks, read in this process; the last may be empty. What is wrong with the file is an error.
 
     Args:
-        workers: 0 reads in this process. reading: further options of `FrameStream`.
+        reading: further options of `FrameStream`.
     """
-    film = _Film(FrameStream(video, frames_per_second, start=start, size=size, **reading))
-    try:
-        yield from DataLoader(film, batch_size=None, num_workers=min(workers, 1))
-    except RuntimeError as error:
-        if "worker" not in str(error):
-            raise
-        nothing = torch.zeros(0)
-        killed = VideoDecodeError(source_name(video), "the process that decoded it was killed", passing=True)
-        yield FilmChunk(nothing, 0, nothing, nothing, 0.0, 0.0, error=killed)
+    stream = FrameStream(video, frames_per_second, start=start, size=size, **reading)
+    error = None
+    kept, frames, moments = [], [], []
+    count, last, last_pixels = 0, None, None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            for frame in stream:
+                if frame.pixels is not last_pixels:  # the very same where the file shows one picture for long
+                    last_pixels, cells = frame.pixels, cell_means(frame.pixels)
+                    if last is None or np.abs(cells - last).max() > SAME:
+                        kept.append(frame.pixels)
+                        count, last = count + 1, cells
+                frames.append(count - 1)
+                moments.append(frame.moment)
+                if len(kept) == CHUNK_FRAMES or len(moments) == CHUNK_MOMENTS:
+                    yield _chunk(stream, kept, count, frames, moments)
+                    kept, frames, moments = [], [], []
+        except Exception as fault:  # one bad file must not end the indexing of a corpus
+            told = isinstance(fault, VideoDecodeError)
+            error = fault if told else VideoDecodeError(source_name(video), one_line(fault), is_passing(fault))
+    yield _chunk(stream, kept, count, frames, moments)._replace(error=error, warnings=stream.warnings)
 
 
-class _Film(IterableDataset):
-    def __init__(self, stream: FrameStream):
-        self.stream = stream
-
-    def __iter__(self) -> Iterator[FilmChunk]:
-        error = None
-        kept, frames, moments = [], [], []
-        count, last, last_pixels = 0, None, None
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            try:
-                for frame in self.stream:
-                    if frame.pixels is not last_pixels:  # the very same where the file shows one picture for long
-                        last_pixels, cells = frame.pixels, cell_means(frame.pixels)
-                        if last is None or np.abs(cells - last).max() > SAME:
-                            kept.append(frame.pixels)
-                            count, last = count + 1, cells
-                    frames.append(count - 1)
-                    moments.append(frame.moment)
-                    if len(kept) == CHUNK_FRAMES or len(moments) == CHUNK_MOMENTS:
-                        yield self._chunk(kept, count, frames, moments)
-                        kept, frames, moments = [], [], []
-            except Exception as fault:  # one bad file must not end the indexing of a corpus
-                told = isinstance(fault, VideoDecodeError)
-                error = (
-                    fault
-                    if told
-                    else VideoDecodeError(source_name(self.stream.source), one_line(fault), is_passing(fault))
-                )
-        yield self._chunk(kept, count, frames, moments)._replace(error=error, warnings=self.stream.warnings)
-
-    def _chunk(self, kept, count, frames, moments) -> FilmChunk:
-        return FilmChunk(
-            torch.from_numpy(np.stack(kept)) if kept else torch.zeros(0, dtype=torch.uint8),
-            count - len(kept),
-            torch.tensor(frames, dtype=torch.int64),
-            torch.tensor(moments, dtype=torch.float64),
-            self.stream.begin,
-            self.stream.duration,
-            self.stream.fps,
-        )
+def _chunk(stream: FrameStream, kept, count: int, frames: list[int], moments: list[float]) -> FilmChunk:
+    return FilmChunk(
+        np.stack(kept) if kept else np.zeros(0, np.uint8),
+        count - len(kept),
+        np.array(frames, np.int64),
+        np.array(moments, np.float64),
+        stream.begin,
+        stream.duration,
+        stream.fps,
+    )
 
 
 def cell_means(pixels: np.ndarray) -> np.ndarray:

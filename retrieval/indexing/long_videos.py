@@ -24,7 +24,8 @@ from ..storage.rows import VideoFile, make_rows
 from ..storage.table import VideoTable
 from .corpus import CorpusFile
 from .file_details import make_thumbnail, state_of
-from .film_frames import FilmChunk, film_frames
+from .film_frames import FilmChunk
+from .film_loading import load_film
 from .report import AddOptions
 from .segmentation import Segmenter
 
@@ -58,7 +59,7 @@ def encode_long_video(table: VideoTable, model, processor, file: CorpusFile, opt
     journal = Journal(table, file.id, _state(table, file))
     film = _Film(table, model, processor, file.id, file.path, journal)
     reading = {"size": processor.video_processor.read_options["size"], "workers": options.workers}
-    chunks = film_frames(file.video, settings.frames_per_second, start=journal.covered, **reading)
+    chunks = load_film(file.video, settings.frames_per_second, start=journal.covered, **reading)
     bar = tqdm(unit="s", disable=not options.progress, desc=printable(file.id), leave=False, bar_format=BAR)
 
     def tell(share: float) -> None:
@@ -166,8 +167,8 @@ class _Film:
             self._settings = replace(self.table.settings, merge_above=known or REPEATED)
         if not len(chunk.moments):
             return
-        kept = list(self._encode(chunk.pixels)) if len(chunk.pixels) else []
-        thumbnails = [make_thumbnail(pixels) for pixels in chunk.pixels.numpy()]
+        kept = list(self._encode(torch.from_numpy(chunk.pixels))) if len(chunk.pixels) else []
+        thumbnails = [make_thumbnail(pixels) for pixels in chunk.pixels]
         if self._last is not None:
             kept, thumbnails = [self._last, *kept], [self._last_thumbnail, *thumbnails]
         offset = chunk.first - (self._last is not None)

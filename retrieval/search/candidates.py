@@ -68,8 +68,10 @@ class CandidateSource:
         assert self.resident is not None
         return self.resident
 
-    def refresh(self, *, with_frames: bool) -> None:
-        """Brings what is in memory in step with the table; `with_frames` also loads the frames if they fit."""
+    def refresh(self, *, with_frames: bool, tell: Callable[[int, int], None] | None = None) -> None:
+        """Brings what is in memory in step with the table; `with_frames` also loads the frames if they fit. `tell`: as
+        for `VideoIndex.prepare`.
+        """
         version = self.table.version
         loaded = self.resident is not None and (self.resident.frames is not None or not with_frames)
         if version == self._version and (loaded or not self._in_memory or not self._fits):
@@ -83,7 +85,7 @@ class CandidateSource:
             keep = self.resident is not None and (self.resident.frames is not None or not (with_frames and self._fits))
             if not keep:
                 self.resident = ResidentIndex(self.table, with_frames=with_frames and self._fits)
-            self._memory.sync()
+            self._memory.sync(tell)
         self._version = version
 
     def __call__(self, queries: Queries, count: int, where: str | None) -> Iterator[Candidates]:

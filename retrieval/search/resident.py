@@ -1,5 +1,7 @@
 """What a searching process keeps in memory, in step with the table: the pooled vectors, and the frames if they fit."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pyarrow as pa
 import torch
@@ -115,10 +117,14 @@ class ResidentIndex:
         stores = (self.pooled, self.places, self.frames, self.fields)
         return sum(store.nbytes for store in stores if store is not None)
 
-    def sync(self) -> None:
-        """Brings the arrays in step with the table's latest version, reading only rows written since."""
+    def sync(self, tell: Callable[[int, int], None] | None = None) -> None:
+        """Brings the arrays in step with the table's latest version, reading only rows written since.
+
+        Args:
+            tell: called while all are read, with the number of those that are, and of all.
+        """
         if not len(self._row_ids):
-            self._load()
+            self._load(tell)
         else:
             self._follow()
         self.coherence = self._measure_coherence()
@@ -137,7 +143,7 @@ class ResidentIndex:
         more = (*FIELD_COLUMNS, *FRAME_COLUMNS) if self.frames is not None else ()
         return list(dict.fromkeys(["revision", "pooled", *place_columns(self._table.settings), *more]))
 
-    def _load(self) -> None:
+    def _load(self, tell: Callable[[int, int], None] | None = None) -> None:
         count = self._table.num_segments()
         for array in (self._row_ids, self._revisions, self.pooled):
             array.reserve(count)
@@ -145,6 +151,8 @@ class ResidentIndex:
             if number == 0 and self.frames is not None and batch.num_rows:
                 self.frames.reserve(count, int(_flat(batch["frame_weights"])[1].float().mean() * count * 1.05))
             self._append(batch)
+            if tell is not None:
+                tell(len(self._row_ids), max(count, len(self._row_ids)))  # there may be more by now
         self.alive = torch.ones(len(self._row_ids), dtype=torch.bool)
 
     def _follow(self) -> None:

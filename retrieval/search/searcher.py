@@ -236,11 +236,11 @@ class Searcher:
             for hits in ranked
         ]
 
-    def prepare(self) -> None:
-        """Loads what searches need now instead of at the first two of them."""
+    def prepare(self, tell: Callable[[int, int], None] | None = None) -> None:
+        """Loads what searches need now instead of at the first two of them, telling how many rows of how many."""
         with self._lock:
             self._searched = True
-            self.source.refresh(with_frames=True)
+            self.source.refresh(with_frames=True, tell=tell)
 
     def stats(self) -> dict:
         """What this process holds in memory, as plain values."""

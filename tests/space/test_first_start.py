@@ -14,6 +14,7 @@ import pytest
 from dmae.modeling import DmaeError
 from dmae.space import first_start, progress_page
 from dmae.space.first_start import demo, demo_paths, is_drawn, run_step
+from dmae.space.opening import open_library
 from dmae.space.progress_page import ProgressPage
 from dmae.space.serve import serve
 from dmae.space.settings import Settings
@@ -27,17 +28,42 @@ def port():
 
 
 def pretend(place, script: str):
-    """One step in place of the four, in a process of its own as they are."""
-    return lambda _: [("Pretending <b>", [sys.executable, "-c", script.format(place=place)])]
+    """One step in place of all, in a process of its own as they are."""
+    return lambda _: [("step_model", [sys.executable, "-c", script.format(place=place)])]
 
 
 def test_the_page_tells_the_step_and_escapes_what_it_prints(port):
-    with ProgressPage("127.0.0.1", port, "A <b>model</b> is made.", total=5) as page:
-        page.tell(2, "Making a small model", "<script>alert(1)</script> 40%")
+    with ProgressPage("127.0.0.1", port, "why_demo", total=5) as page:
+        page.tell(2, "step_stills", "<script>alert(1)</script> 40%")
         body = httpx.get(f"http://127.0.0.1:{port}/").text
-    assert "Making a small model" in body and "step 2 of 5" in body and 'value="1.40"' in body
-    assert "A &lt;b&gt;model&lt;/b&gt; is made." in body
+    assert "Training a small model on pictures" in body and "step 2 of 5" in body and 'value="1.40"' in body
+    assert "videos drawn by code" in body
     assert "<script>alert" not in body and "&lt;script&gt;alert" in body
+
+
+@pytest.mark.parametrize(
+    ("accepted", "language", "words"),
+    [
+        ("de-AT,en;q=0.5", "de", ("Wird vorbereitet", "Der Index wird gelesen", "Schritt 3 von 4")),
+        ("zh-CN", "zh", ("正在准备", "正在读取索引", "第 3 步，共 4 步")),
+        ("fr", "en", ("Getting ready", "Reading the index", "step 3 of 4")),
+    ],
+)
+def test_the_page_speaks_the_language_of_the_browser(port, accepted, language, words):
+    with ProgressPage("127.0.0.1", port, "why_loading", total=4) as page:
+        page.tell(3, "step_index", "4,096 / 10,000 (41%)")
+        body = httpx.get(f"http://127.0.0.1:{port}/", headers={"Accept-Language": accepted}).text
+    assert f'<html lang="{language}">' in body and all(word in body for word in words)
+    assert "4,096 / 10,000 (41%)" in body and 'value="2.41"' in body
+
+
+def test_reading_an_index_is_told_in_percent(space, monkeypatch, tmp_path):
+    monkeypatch.setattr("dmae.retrieval.search.resident.LOAD_BATCH", 5)
+    told = []
+    settings = Settings(model=str(space.folder / "model"), index=str(space.folder / "index"))
+    open_library(settings, lambda number, step, line="": told.append((step, line)))
+    lines = [line for step, line in told if step == "step_index"]
+    assert lines == ["", "5 / 14 (36%)", "10 / 14 (71%)", "14 / 14 (100%)"]
 
 
 @pytest.mark.browser
@@ -53,9 +79,9 @@ def test_the_page_gives_way_to_what_follows_at_its_address(port, browser, monkey
 
     monkeypatch.setattr(progress_page, "REFRESH_SECONDS", 0.1)
     visitor = browser.new_page()
-    with ProgressPage("127.0.0.1", port, "A <b>model</b> is made.", total=5) as page:
+    with ProgressPage("127.0.0.1", port, "why_demo", total=5) as page:
         visitor.goto(f"http://127.0.0.1:{port}/")
-        page.tell(3, "Training it", "loss=1")
+        page.tell(3, "step_training", "loss=1")
         visitor.wait_for_selector("main:has-text('Training it')")
     visitor.wait_for_timeout(400)  # nobody listens: what was told last stays
     assert "Training it" in visitor.inner_text("main")

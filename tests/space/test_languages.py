@@ -1,5 +1,6 @@
 """The page in the language of the browser."""
 
+import re
 import string
 
 import gradio as gr
@@ -8,10 +9,18 @@ from space_server import HOSTILE, QUERY
 
 from dmae.space.texts import LANGUAGES, TABLE, UserError, texts, texts_for
 
-WORDS = {  # the button, a tab, the heading, the player, an error, the tab about the method
-    "de-DE": ("Suchen", "Hinzufügen", "14 Videos", "bester Moment", "Schreiben Sie", "Was bei einer Suche"),
-    "zh-CN": ("搜索", "添加视频", "14 个视频", "最佳瞬间", "请写下", "搜索时发生了什么"),
-    "fr-FR": ("Search", "Add videos", "14 videos", "best moment", "Write what", "What happens when"),
+WORDS = {  # the button, a tab, the heading, the player, an error, the tab about the method, that for programs
+    "de-DE": (
+        "Suchen",
+        "Hinzufügen",
+        "14 Videos",
+        "bester Moment",
+        "Schreiben Sie",
+        "Was bei einer Suche",
+        "Endpunkte",
+    ),
+    "zh-CN": ("搜索", "添加视频", "14 个视频", "最佳瞬间", "请写下", "搜索时发生了什么", "接口"),
+    "fr-FR": ("Search", "Add videos", "14 videos", "best moment", "Write what", "What happens when", "Endpoints"),
 }
 
 
@@ -25,6 +34,15 @@ def test_every_text_is_there_in_every_language_and_names_the_same(key):
     assert set(by_language) == set(LANGUAGES)
     assert all(isinstance(text, str) and text.strip() for text in by_language.values())
     assert len({frozenset(names_in(text)) for text in by_language.values()}) == 1
+
+
+@pytest.mark.parametrize("name", ["usage", "how_it_works"])
+@pytest.mark.parametrize("language", LANGUAGES[1:])
+def test_a_document_shows_the_same_code_in_every_language(name, language):
+    told, english = texts(language).document(name), texts(LANGUAGES[0]).document(name)
+    assert told != english and told.count("\n| ") == english.count("\n| ")
+    for pattern in (r"```.*?```", r"^\| `(\S+)` \|"):
+        assert re.findall(pattern, told, re.S | re.M) == re.findall(pattern, english, re.S | re.M)
 
 
 @pytest.mark.parametrize(
@@ -45,7 +63,7 @@ def test_a_reason_is_told_in_a_visitors_language_and_holds_what_they_wrote():
 @pytest.mark.browser
 @pytest.mark.parametrize("locale", sorted(WORDS))
 def test_the_whole_page_speaks_the_language_of_the_browser(visit, locale):
-    button, tab, heading, player, error, about = WORDS[locale]
+    button, tab, heading, player, error, about, programs = WORDS[locale]
     visitor = visit(locale=locale)
     visitor.open()
     page = visitor.page
@@ -59,4 +77,6 @@ def test_the_whole_page_speaks_the_language_of_the_browser(visit, locale):
     page.click(f"button[role=tab]:has-text('{tab}')")
     page.click("button[role=tab] >> nth=2")
     page.wait_for_selector(f"text={about}")
+    page.click("button[role=tab] >> nth=3")
+    page.wait_for_selector(f"#usage h3:has-text('{programs}')")
     assert "__i18n__" not in page.inner_text("body")

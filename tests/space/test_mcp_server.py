@@ -53,14 +53,20 @@ def test_tools_are_listed_with_what_a_model_needs_to_know(space):
     for tool in tools:
         assert len(tool.description) > 80 and "Returns:" in tool.description
         for name, argument in tool.inputSchema["properties"].items():
-            assert argument["type"] in ("string", "integer", "number"), (tool.name, name)
+            assert argument["type"] in ("string", "integer", "number", "boolean"), (tool.name, name)
             assert len(argument["description"]) > 10, (tool.name, name)
     assert by_name["search"].inputSchema["required"] == ["query"]
     assert set(by_name["explain"].inputSchema["required"]) == {"query", "video_id"}
 
 
 def test_a_search_and_its_explanation_are_those_of_the_index(space):
-    _, found = converse(space.url, ("search", {"query": QUERY, "k": 3}))
+    least = sorted(hit.confidence for hit in space.index.search(QUERY, k=3))[1] - 1e-6
+    _, found, sure = converse(
+        space.url,
+        ("search", {"query": QUERY, "k": 3}),
+        ("search", {"query": QUERY, "k": 3, "min_confidence": least, "distinct": False}),
+    )
+    assert [hit["id"] for hit in json.loads(sure.content[0].text)] == space.ids(QUERY, 3, min_confidence=least)
     hits = json.loads(found.content[0].text)
     assert not found.isError and [hit["id"] for hit in hits] == space.ids(QUERY, 3)
     assert httpx.get(hits[0]["video"]).status_code == 200 and str(space.folder) not in found.content[0].text

@@ -98,6 +98,7 @@ def test_the_api_is_documented(visit):
     visitor = visit()
     visitor.open()
     visitor.page.click("button[role=tab]:has-text('API')")
+    visitor.page.wait_for_selector("#usage pre")
     assert "ADDRESS" not in visitor.page.inner_text("#usage")
     for endpoint in ("/search", "/explain", "/add"):
         visitor.page.get_by_text(endpoint, exact=True).first.wait_for(state="visible")

@@ -143,6 +143,20 @@ def test_filter_by_length(visit, space):
     visitor.page.wait_for_selector("#results .message:has-text('Nothing found')")
 
 
+def test_near_copies_are_hidden(visit, space):
+    everything, apart = space.ids(QUERY, 12), space.ids(QUERY, 12, distinct=0.95)
+    assert apart != everything
+    visitor = visit()
+    visitor.open()
+    visitor.search(QUERY)
+    visitor.wait_for_cards(everything)
+    visitor.page.click("#more button:has-text('copies')")
+    visitor.page.check("#distinct input")
+    visitor.wait_for_cards(apart)
+    visitor.page.uncheck("#distinct input")
+    visitor.wait_for_cards(everything)
+
+
 def test_search_by_an_image(visit, space):
     picture = space.folder / "frame.jpg"
     frames = space.services.decoder.picture(str(space.folder / "videos" / "clip_03_short.mp4"), 1.0)

@@ -1,18 +1,26 @@
 """What visitors add: limits, isolation, clean-up, and files that attack the decoder."""
 
+import json
 import os
 import signal
 import time
+from dataclasses import replace
+from threading import Thread
 
+import httpx
 import pytest
 from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
 from space_server import QUERY, moving_square
 from video_files import write_video
 
 from dmae.modeling.video_reading import VideoDecodeError
+from dmae.retrieval import VideoIndex
+from dmae.space.add_tab import add_files, file_list
 from dmae.space.decoding import Decoder
 from dmae.space.library import UserError
 from dmae.space.settings import Settings
+from dmae.space.texts import texts
 from dmae.space.uploads import Shelves
 
 
@@ -113,3 +121,110 @@ def test_programs_search_explain_and_add(space, tmp_path):
     assert [hit["title"] for hit in mine] == ["mine"]
     assert len(other.predict(QUERY, 50, 0, 0, api_name="/search")) == 14
     assert client.predict(QUERY, 50, 3, 0, api_name="/search")[0]["duration"] > 3
+
+
+def test_programs_ask_for_sure_results_and_for_none_twice(space):
+    client = Client(space.url, verbose=False)
+    confidences = sorted(hit.confidence for hit in space.index.search(QUERY, k=14))
+    least = (confidences[6] + confidences[7]) / 2
+    sure = client.predict(QUERY, 14, min_confidence=least, api_name="/search")
+    assert [hit["id"] for hit in sure] == space.ids(QUERY, 14, min_confidence=least)
+    assert all(hit["confidence"] >= least - 1e-4 for hit in sure) and len(sure) < 14
+    apart = client.predict(QUERY, 14, distinct=True, api_name="/search")
+    assert [hit["id"] for hit in apart] == space.ids(QUERY, 14, distinct=0.95)
+    with pytest.raises(AppError, match="from 0 to 1"):
+        client.predict(QUERY, 14, min_confidence=1.5, api_name="/search")
+
+
+def test_a_call_that_knows_fewer_parameters_goes_on_working(space):
+    with httpx.Client(base_url=space.url, timeout=60) as client:
+        event = client.post("gradio_api/call/search", json={"data": [QUERY, 3]}).json()["event_id"]
+        answer = client.get(f"gradio_api/call/search/{event}").text
+    assert [hit["id"] for hit in json.loads(answer.split("data: ", 1)[1])[0]] == space.ids(QUERY, 3)
+
+
+@pytest.fixture
+def cinema_shelves(space, tmp_path):
+    """Shelves where a visitor may add long videos."""
+    shelves = Shelves(space.services.library, space.services.decoder, Settings(max_seconds=300), tmp_path)
+    yield replace(space.services, shelves=shelves)
+    shelves.close()
+
+
+def long_video(folder, name="film.mp4", scenes=(0, 1, 2, 3, 4), seconds=20):
+    pictures = [picture for scene in scenes for picture in moving_square(scene, seconds)[::5]]
+    return str(write_video(folder / name, pictures, rate=2, options={"g": "10"}))
+
+
+def test_a_long_video_is_read_bit_by_bit_and_cut_as_the_index_does(cinema_shelves, tmp_path, space):
+    (tmp_path / "sent").mkdir()
+    states = []
+    for files in add_files(cinema_shelves, [long_video(tmp_path / "sent")], "anna", texts("en")):
+        states.append((files[0].state, files[0].share, file_list(files, texts("en"))))
+    shares = [share for state, share, _ in states if state == "reading" and share is not None]
+    assert len(shares) > 2 and shares == sorted(shares) and 0 < shares[0] < 0.5 < shares[-1] <= 1
+    assert states[0][:2] == ("reading", None) and "<progress" not in states[0][2]
+    shown = next(shown for _, share, shown in states if share == shares[0])
+    assert f'<progress value="{shares[0]:.3f}" aria-label="film.mp4">' in shown
+    assert f"{int(100 * shares[0])} % read" in shown
+    assert states[-1][0] == "ready" and "<progress" not in states[-1][2] and "film.mp4: 01:40" in states[-1][2]
+    shelf = cinema_shelves.shelves.of("anna")
+    assert (len(shelf), shelf.index.table.num_segments() > 4) == (1, True)
+    (hit,) = shelf.index.search(QUERY)
+    assert hit.metadata == {"title": "film"} and hit.end - hit.start < hit.duration == pytest.approx(100)
+    # As the index itself would have cut it.
+    ours = VideoIndex.create(tmp_path / "ours", space.index.model, space.index.processor)
+    ours.add(next(shelf.folder.glob("*.mp4")), workers=0)
+    spans = ["segment_start", "segment_end", "frame_times"]
+    assert _rows(shelf.index, spans) == _rows(ours, spans)
+
+
+def _rows(index, columns):
+    rows = index.table.scan(["segment_number", *columns]).to_pylist()
+    return [[row[name] for name in columns] for row in sorted(rows, key=lambda row: row["segment_number"])]
+
+
+def test_a_long_video_is_read_no_further_when_its_visitor_leaves(cinema_shelves, tmp_path):
+    (tmp_path / "sent").mkdir()
+    shelves = cinema_shelves.shelves
+    files = add_files(cinema_shelves, [long_video(tmp_path / "sent")], "anna", texts("en"))
+    shares = []
+    for listed in files:
+        if listed[0].share is not None:
+            shares.append(listed[0].share)
+            if len(shares) == 1:
+                leaving = Thread(target=shelves.remove, args=["anna"])
+                leaving.start()  # waits for what is being done to its shelf
+    leaving.join()
+    assert listed[0].state == "failed" and shares[-1] < 1
+    assert list(shelves.root.iterdir()) == []
+    assert len(cinema_shelves.decoder.read(video(tmp_path), num_frames=3)) == 3  # whoever comes next is served
+
+
+def test_a_long_video_that_ends_in_the_middle_is_told_and_leaves_nothing(cinema_shelves, tmp_path, monkeypatch):
+    (tmp_path / "sent").mkdir()
+    whole = cinema_shelves.decoder.film
+
+    def broken(*arguments, **options):
+        yield next(whole(*arguments, **options))
+        raise VideoDecodeError("film.mp4", "cannot be read further")
+
+    monkeypatch.setattr(cinema_shelves.decoder, "film", broken)
+    *_, last = add_files(cinema_shelves, [long_video(tmp_path / "sent")], "anna", texts("de"))
+    assert (last[0].state, last[0].note) == ("failed", "nicht lesbar (cannot be read further).")
+    shelf = cinema_shelves.shelves.of("anna")
+    assert len(shelf) == 0 and list(shelf.folder.glob("*.mp4")) == []
+
+
+def test_a_film_comes_from_a_worker_in_chunks_and_an_abandoned_one_frees_it(tmp_path):
+    decoder, path = Decoder(timeout=30), long_video(tmp_path)
+    chunks = list(decoder.film(path, 1.0, size=32))
+    assert len(chunks) > 2 and sum(len(chunk.moments) for chunk in chunks) == 100
+    abandoned = decoder.film(path, 1.0, size=32)
+    next(abandoned)
+    abandoned.close()
+    assert len(decoder.read(path, num_frames=3)) == 3
+    (tmp_path / "broken.mp4").write_bytes(b"no video" * 100)
+    with pytest.raises(VideoDecodeError, match=r"broken\.mp4"):
+        list(decoder.film(str(tmp_path / "broken.mp4"), 1.0, size=32))
+    decoder.close()

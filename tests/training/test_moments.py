@@ -137,7 +137,7 @@ def test_a_video_has_the_name_that_its_benchmark_knows(file, name):
 
 def test_films_are_the_same_again_and_their_spans_are_where_they_say(tmp_path):
     first, second = (write_films(tmp_path / name, films=2, scenes=3) for name in "ab")
-    for name in ("000001.mp4", "000002.mp4", MOMENTS):
+    for name in ("film_1.mp4", "film_2.mp4", MOMENTS):
         assert (first / name).read_bytes() == (second / name).read_bytes()
     film = json.loads((first / MOMENTS).read_text().splitlines()[0])
     assert [moment["start"] for moment in film["moments"][1:]] == [moment["end"] for moment in film["moments"][:-1]]
@@ -149,9 +149,9 @@ def test_films_are_the_same_again_and_their_spans_are_where_they_say(tmp_path):
 def test_moments_are_measured_through_an_index(tmp_path):
     films = write_films(tmp_path / "films", films=2, scenes=4)
     index = VideoIndex.create(tmp_path / "index", *tiny_model(num_frames=4), frames_per_second=2.0)
-    index.add(films / "000001.mp4", workers=0)
+    index.add(films / "film_1.mp4", workers=0)
     report = evaluate_moments(index, load_moments("films", films))
-    assert (report["queries"], report["missing"]) == (4, ["000002.mp4"])
+    assert (report["queries"], report["missing"]) == (4, ["film_2.mp4"])
     assert set(report["within_video"]) == set(report["corpus"])
     # With one film in it, the index is that film.
     assert report["within_video"] == report["corpus"]

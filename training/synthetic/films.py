@@ -1,7 +1,7 @@
 """Long films of synthetic scenes with known spans (`dmae synthetic --films`).
 
 DEST/spec.json         what the films were made with
-DEST/000001.mp4        scenes of the test split, one after another
+DEST/film_1.mp4         scenes of the test split, one after another
 DEST/moments.jsonl     a line per film: video, duration, moments: a caption with its start and end in seconds
 """
 
@@ -19,7 +19,7 @@ from .scenes import Scene, sample_scenes
 
 MOMENTS = "moments.jsonl"
 SPEC = "spec.json"
-FORMAT = 1  # raise it when the same spec would no longer give the same films
+FORMAT = 2  # raise it when the same spec would no longer give the same films
 
 
 def write_films(
@@ -46,7 +46,7 @@ def write_films(
     rows = []
     for number in range(films):
         own = drawn[number * scenes : (number + 1) * scenes]
-        row = {"video": f"{number + 1:06d}.mp4", **_describe(own, words)}
+        row = {"video": f"film_{number + 1}.mp4", **_describe(own, words)}
         path = root / row["video"]
         if not path.exists():
             write_video(path, np.concatenate([render(scene, size) for scene in own]))

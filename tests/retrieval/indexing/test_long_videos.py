@@ -19,6 +19,7 @@ from dmae.retrieval import VideoIndex, VideoIndexError
 from dmae.retrieval.commands.index import print_report
 from dmae.retrieval.indexing import long_videos
 from dmae.retrieval.indexing.film_frames import cell_means, film_frames
+from dmae.retrieval.indexing.film_loading import load_film
 from dmae.retrieval.storage.table import table_names
 
 RATE = 8
@@ -127,8 +128,8 @@ def test_an_interrupted_film_is_continued(films, tmp_path, model, monkeypatch):
         index.add(films / "film.mp4", workers=0, tell=stop)
     assert len(index) == 0 and any(name.startswith("journal_") for name in table_names(index.table.database))
     starts = []
-    original = long_videos.film_frames
-    monkeypatch.setattr(long_videos, "film_frames", lambda *a, **o: starts.append(o["start"]) or original(*a, **o))
+    original = long_videos.load_film
+    monkeypatch.setattr(long_videos, "load_film", lambda *a, **o: starts.append(o["start"]) or original(*a, **o))
     assert index.add(films / "film.mp4", workers=0).added == 1
     assert starts[0] > 0
     assert spans(index)[-1][1] == spans(whole)[-1][1]
@@ -195,11 +196,11 @@ def test_a_film_with_another_name_keeps_its_segments(films, tmp_path, model):
 
 def test_a_film_that_cannot_be_read_on_is_reported_and_nothing_of_it_kept(films, tmp_path, model, monkeypatch):
     def broken(*args, **options):
-        chunks = film_frames(*args, **options)
+        chunks = load_film(*args, **options)
         yield next(chunks)
         yield next(chunks)._replace(error=VideoDecodeError("film.mp4", "cannot be read further"))
 
-    monkeypatch.setattr(long_videos, "film_frames", broken)
+    monkeypatch.setattr(long_videos, "load_film", broken)
     monkeypatch.setattr("dmae.retrieval.indexing.film_frames.CHUNK_FRAMES", 8)
     index = make(tmp_path / "index", model)
     report = index.add(films, workers=0)
@@ -212,7 +213,7 @@ def test_pictures_that_look_the_same_are_encoded_once(tmp_path, model, monkeypat
     still = scene(1, 0)
     pictures = [np.clip(still + rng.normal(0, 1.5, still.shape), 0, 255).astype(np.uint8) for _ in range(160)]
     path = write_video(tmp_path / "still.mp4", pictures, rate=RATE, size=(64, 64))
-    chunks = list(film_frames(str(path), 4.0, start=None, size=32, workers=0))
+    chunks = list(film_frames(str(path), 4.0, size=32))
     assert sum(len(chunk.pixels) for chunk in chunks) == 1
     assert sum(len(chunk.moments) for chunk in chunks) == 80
     index, every = make(tmp_path / "index", model), make(tmp_path / "every", model)
@@ -260,7 +261,7 @@ def test_a_damaged_film_is_indexed_with_a_warning(tmp_path, model):
 def test_a_film_that_is_read_elsewhere_gets_the_same_rows(films, tmp_path, model):
     index, other = make(tmp_path / "index", model), make(tmp_path / "other", model)
     index.add(films / "film.mp4", workers=0)
-    chunks, shares = film_frames(str(films / "film.mp4"), 4.0, start=None, size=32, workers=0), []
+    chunks, shares = film_frames(str(films / "film.mp4"), 4.0, size=32), []
     other.add_film("film.mp4", chunks, path="somewhere", metadata={"kind": "film"}, tell=shares.append)
     assert shares == sorted(shares) and 0.9 < shares[-1] <= 1
     columns = ["segment_key", "segment_start", "segment_end", "frames", "frame_times", "duration"]
@@ -276,7 +277,7 @@ def test_of_a_film_that_does_not_come_whole_nothing_is_kept(films, tmp_path, mod
     index = make(tmp_path / "index", model)
 
     def broken():
-        yield next(film_frames(str(films / "film.mp4"), 4.0, start=None, size=32, workers=0))
+        yield next(film_frames(str(films / "film.mp4"), 4.0, size=32))
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
