@@ -185,19 +185,20 @@ def _rows(index, columns):
 
 
 def test_a_long_video_is_read_no_further_when_its_visitor_leaves(cinema_shelves, tmp_path):
-    (tmp_path / "sent").mkdir()
-    shelves = cinema_shelves.shelves
-    files = add_files(cinema_shelves, [long_video(tmp_path / "sent")], "anna", texts("en"))
-    shares = []
-    for listed in files:
-        if listed[0].share is not None:
-            shares.append(listed[0].share)
-            if len(shares) == 1:
-                leaving = Thread(target=shelves.remove, args=["anna"])
-                leaving.start()  # waits for what is being done to its shelf
-    leaving.join()
-    assert listed[0].state == "failed" and shares[-1] < 1
-    assert list(shelves.root.iterdir()) == []
+    shelves, shares = cinema_shelves.shelves, []
+    leaving = Thread(target=shelves.remove, args=["anna"])
+
+    def leave(share):
+        shares.append(share)
+        secret = shelves.of("anna").secret
+        leaving.start()  # it waits for what is being done to the shelf
+        while shelves.by_secret(secret) is not None:
+            time.sleep(0.01)
+
+    with pytest.raises(UserError):
+        shelves.add("anna", long_video(tmp_path), leave)
+    leaving.join(30)
+    assert len(shares) == 1 and list(shelves.root.iterdir()) == []
     assert len(cinema_shelves.decoder.read(video(tmp_path), num_frames=3)) == 3  # whoever comes next is served
 
 
