@@ -114,6 +114,20 @@ def test_the_average_precision_of_clips(scores, right, precision):
     assert found == pytest.approx(precision)
 
 
+def test_the_average_precision_of_clips_is_that_of_a_curve_of_precision_and_recall():
+    """As the published evaluation has it, by the curve of scikit-learn; scores of one digit, so that many are equal."""
+    from sklearn.metrics import precision_recall_curve
+
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        scores, right = rng.random(30).round(1), rng.random(30) < rng.random()
+        if right.any():
+            precision, recall, _ = precision_recall_curve(right, scores)
+            best = np.maximum.accumulate(precision)
+            expected = best[np.flatnonzero(np.diff(recall))].mean()
+            assert highlights.average_precision(scores, right) == pytest.approx(expected)
+
+
 def test_every_clip_of_a_video_has_marks(tmp_path):
     row = {"query": "a cat", "vid": "x_0.0_9.0", "duration": 9, "relevant_windows": [[2, 6]]}
     row |= {"relevant_clip_ids": [1, 2], "saliency_scores": [[4, 1, 2], [3, 3, 4]]}
