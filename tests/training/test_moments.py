@@ -115,7 +115,7 @@ def test_the_average_precision_of_clips(scores, right, precision):
 
 
 def test_the_average_precision_of_clips_is_that_of_a_curve_of_precision_and_recall():
-    """As the published evaluation has it, by the curve of scikit-learn; scores of one digit, so that many are equal."""
+    """As the published evaluation has it, by scikit-learn's curve; scores of one digit, so that many are equal."""
     from sklearn.metrics import precision_recall_curve
 
     rng = np.random.default_rng(0)
