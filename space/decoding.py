@@ -6,7 +6,7 @@ import os
 import queue
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager, suppress
 from inspect import isgenerator
 from pathlib import Path
@@ -52,7 +52,7 @@ class Decoder:
         """`read_frames` in a worker."""
         return self._run("video", path, options)
 
-    def film(self, path: str, frames_per_second: float | str, **options) -> Iterator[FilmChunk]:
+    def film(self, path: str, frames_per_second: float | str, **options) -> Generator[FilmChunk, None, None]:
         """All of a video as `film_frames` reads it, in a worker that does nothing else until the last chunk.
 
         Raises:
@@ -104,7 +104,7 @@ class _Worker:
         self._ask(job)
         return self._answer(job, timeout)
 
-    def stream(self, job: tuple, timeout: float) -> Iterator[Any]:
+    def stream(self, job: tuple, timeout: float) -> Generator[Any, None, None]:
         """The parts of what comes of a job, each within `timeout` seconds."""
         self._ask(job)
         whole = False
