@@ -7,6 +7,7 @@ import pytest
 from places import CLIPS
 
 from dmae.cli import main
+from dmae.retrieval.storage.table import VideoTable
 from dmae.training.synthetic.init import new_model
 
 
@@ -22,8 +23,10 @@ def search(capsys, *arguments: object) -> list[dict]:
 
 def test_the_demo_at_a_few_steps(tmp_path, capsys):
     """What `make demo` does, command by command, on a dozen videos."""
-    corpus, untrained, model, index = (tmp_path / name for name in ("corpus", "untrained", "model", "index"))
+    names = ("corpus", "films", "untrained", "model", "index")
+    corpus, films, untrained, model, index = (tmp_path / name for name in names)
     dmae("synthetic", corpus, "--train", 12, "--test", 6)
+    dmae("synthetic", films, "--films", 1, "--scenes", 4)
     dmae("init", untrained, "--captions", corpus, "--width", 32, "--vision-layers", 1)
     overrides = [f"model={untrained}", f"dataset={corpus}", f"output_dir={model}", "max_steps=3", "batch_size=4"]
     dmae("train", Path("training/configs/demo.yaml"), *overrides, "num_workers=0")
@@ -31,9 +34,14 @@ def test_the_demo_at_a_few_steps(tmp_path, capsys):
     metrics = json.loads((tmp_path / "evaluation.json").read_text())
     found = json.dumps(metrics)
     assert "t2v_R@1" in found and "v2t_MnR" in found and "hard_negative_accuracy" in found
-    dmae("index", corpus / "test", "--model", model, "--index", index)
-    hits = search(capsys, "a red star moves to the left", "--model", model, "--index", index, "-k", 3)
-    assert len(hits) == 3 and [h["score"] for h in hits] == sorted((h["score"] for h in hits), reverse=True)
+    dmae("index", corpus / "test", films, "--model", model, "--index", index)
+    hits = search(capsys, "a red star moves to the left", "--model", model, "--index", index, "-k", 9)
+    assert len(hits) == 7 and [h["score"] for h in hits] == sorted((h["score"] for h in hits), reverse=True)
+    film = next(hit for hit in hits if hit["id"] == "film_1.mp4")
+    assert 0 <= film["start"] <= film["best_time"] <= film["end"] <= film["duration"]
+    # The film alone is cut: the clips stay whole, and their scores what they are in the evaluation.
+    cut = VideoTable.open(index).scan(["id"], "segment_number > 0")["id"].to_pylist()
+    assert set(cut) == {"film_1.mp4"}
 
 
 @pytest.mark.skipif(not CLIPS.is_dir(), reason="the fourteen real clips are not beside the repository")

@@ -97,7 +97,7 @@ def test_a_server_that_is_not_there_or_still_loads_is_told(capsys, tmp_path):
     with stand_in({}) as (url, _):
         pass
     assert "gives no answer (Connection refused): is `dmae serve` running" in refusal(capsys, "red", "--server", url)
-    with ProgressPage("127.0.0.1", int(url.rpartition(":")[2]), "loading", total=1):
+    with ProgressPage("127.0.0.1", int(url.rpartition(":")[2]), "why_loading", total=1):
         assert "is still loading" in refusal(capsys, "red", "--server", url)
     picture = tmp_path / "a.png"
     assert "a server reads texts" in refusal(capsys, picture, "--server", url)
