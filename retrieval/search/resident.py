@@ -151,7 +151,7 @@ class ResidentIndex:
             if number == 0 and self.frames is not None and batch.num_rows:
                 self.frames.reserve(count, int(_flat(batch["frame_weights"])[1].float().mean() * count * 1.05))
             self._append(batch)
-            if tell is not None:
+            if tell is not None and batch.num_rows:
                 tell(len(self._row_ids), max(count, len(self._row_ids)))  # there may be more by now
         self.alive = torch.ones(len(self._row_ids), dtype=torch.bool)
 
