@@ -133,7 +133,7 @@ def print_report(index, report) -> None:
     if len(report.vanished) > report.removed:
         print(f"{len(report.vanished)} videos have vanished from disk; --prune removes them from the index")
     for path, line in report.warnings:
-        print(f"warning: {path}: {line}", file=sys.stderr)
+        print(printable(f"warning: {path}: {line}"), file=sys.stderr)
     for path, reason in report.failed:
         print(printable(f"failed: {path}: {reason}"), file=sys.stderr)
     if report.not_retried:
