@@ -88,8 +88,8 @@ def test_it_reads_what_read_frames_reads(tmp_path_factory, gaps, rate, group):
 
 def test_a_last_picture_may_stay_longer_than_its_packet_says(tmp_path):
     path = write_video(tmp_path / "a.mp4", 3, ticks=[0, 5, 11], tick=MS, options={"g": "4", "bf": "3"})
-    numbers, _, frames = stream(path, 100.0)
-    assert (numbers, frames.warnings) == ([1, 2, 2, 2, 2], ())
+    numbers, _, frames = stream(path, 50.0)
+    assert (numbers, frames.warnings) == ([1, 2, 2], ())
     read = read_frames(path, 5)
     assert (read_numbers(read.frames), read.warnings) == ([1, 2, 2, 2, 2], ())
 

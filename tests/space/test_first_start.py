@@ -6,13 +6,13 @@ import subprocess
 import sys
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from threading import Thread
+from threading import Event, Thread
 
 import httpx
 import pytest
 
 from dmae.modeling import DmaeError
-from dmae.space import first_start, progress_page
+from dmae.space import first_start, opening, progress_page
 from dmae.space.first_start import demo, demo_paths, is_drawn, run_step
 from dmae.space.opening import open_library
 from dmae.space.progress_page import ProgressPage
@@ -57,13 +57,14 @@ def test_the_page_speaks_the_language_of_the_browser(port, accepted, language, w
     assert "4,096 / 10,000 (41%)" in body and 'value="2.41"' in body
 
 
-def test_reading_an_index_is_told_in_percent(space, monkeypatch, tmp_path):
+def test_reading_an_index_is_told_in_percent(space, monkeypatch):
     monkeypatch.setattr("dmae.retrieval.search.resident.LOAD_BATCH", 5)
     told = []
     settings = Settings(model=str(space.folder / "model"), index=str(space.folder / "index"))
     open_library(settings, lambda number, step, line="": told.append((step, line)))
-    lines = [line for step, line in told if step == "step_index"]
-    assert lines == ["", "5 / 14 (36%)", "10 / 14 (71%)", "14 / 14 (100%)"]
+    first, *lines = [line for step, line in told if step == "step_index"]
+    assert first == "" and lines[0] == "5 / 14 (36%)" and lines[-1] == "14 / 14 (100%)"
+    assert lines == sorted(lines, key=lambda line: int(line.split()[0])) and len(lines) > 2
 
 
 @pytest.mark.browser
@@ -160,15 +161,23 @@ def test_a_drawn_corpus_is_known_by_what_lies_beside_its_index(tmp_path):
     assert not is_drawn("s3://bucket/other") and not is_drawn("owner/index")
 
 
-def test_the_opening_is_told_where_the_page_will_be(port, space_files):
+def test_the_opening_is_told_where_the_page_will_be(port, space_files, monkeypatch):
     settings = Settings(model=str(space_files / "model"), index=str(space_files / "index"))
-    told = []
+    told, heard, open_index = [], Event(), opening.open_index
+
+    def open_when_heard(*arguments, **options):
+        assert heard.wait(30)
+        return open_index(*arguments, **options)
+
+    monkeypatch.setattr(opening, "open_index", open_when_heard)
 
     def listen():
         while not told or told[-1] != "ready":
             try:
                 answer = httpx.get(f"http://127.0.0.1:{port}/", timeout=5)
                 told.append(answer.text if "X-Progress" in answer.headers else "ready")
+                if "Reading the index" in told[-1]:
+                    heard.set()
             except httpx.HTTPError:
                 time.sleep(0.005)
 
@@ -179,7 +188,7 @@ def test_the_opening_is_told_where_the_page_will_be(port, space_files):
     page.close()
     services.close()
     steps = [re.search(r"<strong>(.*)</strong>", text)[1] for text in told[:-1]]
-    assert told[-1] == "ready" and "Loading the model" in steps
+    assert told[-1] == "ready" and "Reading the index" in steps
     assert steps == sorted(
         steps,
         key=["Starting", "Loading the libraries", "Loading the model", "Reading the index", "Opening the page"].index,

@@ -230,8 +230,10 @@ def test_more_frames_than_a_file_has_are_told_and_none_is_kept_twice(films, tmp_
     line = f"has {RATE} frames per second, not the 30 asked for; took each once"
     assert report.warnings == [(str(films / "film.mp4"), line)]
     rows = index.table.scan(["frame_times", "frame_weights"]).to_pylist()
-    times = sorted(time for row in rows for time in row["frame_times"])
-    assert times == pytest.approx([(n + 0.5) / RATE for n in range(sum(SCENES))], abs=1e-3)
+    weights = np.concatenate([row["frame_weights"] for row in rows])
+    assert weights.sum() == sum(SCENES)  # one that looks like the one before counts with it
+    numbers = np.concatenate([row["frame_times"] for row in rows]) * RATE - 0.5
+    assert numbers == pytest.approx(numbers.round(), abs=1e-2) and len(set(numbers.round())) == len(numbers) > 200
     print_report(index, report)
     assert f"warning: {films / 'film.mp4'}: {line}" in capsys.readouterr().err
     assert make(tmp_path / "slower", model, frames_per_second=4.0).add(films, workers=0).warnings == []
@@ -239,14 +241,16 @@ def test_more_frames_than_a_file_has_are_told_and_none_is_kept_twice(films, tmp_
 
 def test_a_slide_that_stays_is_kept_once_for_as_long_as_it_stays(tmp_path, model):
     pictures = [scene(number, 0) for number in range(4)]
-    path = write_video(tmp_path / "slides.mp4", pictures, size=(64, 64), ticks=[0, 3000, 5000, 9000], tick=MS)
+    path = write_video(
+        tmp_path / "slides.mp4", pictures, size=(64, 64), ticks=[0, 3000, 5000, 9000], tick=MS, options={"bf": "0"}
+    )
     index = make(tmp_path / "index", model, frames_per_second=2.0)
     assert "not the 2 asked for" in index.add(path, workers=0).warnings[0][1]
     rows = index.table.scan(["segment_start", "segment_end", "frame_weights"]).to_pylist()
     rows.sort(key=lambda row: row["segment_start"])
     found = [(row["segment_end"] - row["segment_start"], row["frame_weights"]) for row in rows]
     assert [weights for _, weights in found[:3]] == [[3.0], [2.0], [4.0]]
-    assert [seconds for seconds, _ in found[:3]] == pytest.approx([3, 2, 4])
+    assert [seconds for seconds, _ in found[:3]] == pytest.approx([3, 2, 4], abs=0.1)
 
 
 def test_a_damaged_film_is_indexed_with_a_warning(tmp_path, model):
