@@ -55,6 +55,12 @@ SECTIONS = {
         ["search.py", "--sizes", "30000", "--dtype", "float16", "int8", "--merge-above", "0.95"],
         ["--sizes", "1000"],
     ),
+    "duplicates": (
+        "Finding duplicates",
+        ["duplicates.py", "--videos", "100000"],
+        ["--videos", "2000"],
+    ),
+    "confidence": ("What an answer is worth, and this but not that", ["confidence.py", "demo/model"], None),
     "indexing": ("Indexing: decoding beside encoding", ["indexing.py"], []),
     "crashes": ("An index whose writer is killed", ["index_crashes.py"], ["--kills", "2"]),
     "space": ("The Space", ["space_load.py"], None),

@@ -99,7 +99,8 @@ def test_a_batch_of_queries_gets_the_hits_of_each_alone(tmp_path):
     frame_embeds, mask = videos(700)
     queries = texts(frame_embeds, 70)
     index = VideoIndex.create(tmp_path / "i", dim=32, limits=SearchLimits(candidates=300))
-    index.add_embeddings([f"v{i}" for i in range(700)], frame_embeds, mask)
+    times = torch.arange(frame_embeds.shape[1]).expand(mask.shape) + 0.5
+    index.add_embeddings([f"v{i}" for i in range(700)], frame_embeds, mask, frame_times=times)
     alone = lambda: [index.search_embeddings(*(p[a : a + 1] for p in queries), k=5)[0] for a in range(70)]  # noqa: E731
     from_table = index.search_embeddings(*queries, k=5)
     for hits in (from_table, index.search_embeddings(*queries, k=5)):
@@ -107,7 +108,16 @@ def test_a_batch_of_queries_gets_the_hits_of_each_alone(tmp_path):
             assert [h.id for h in one] == [h.id for h in same]
             for a, b in zip(one, same):
                 assert abs(a.score - b.score) < 1e-5
+                assert (a.start, a.end, a.best_time) == (b.start, b.end, b.best_time)
                 torch.testing.assert_close(torch.tensor(a.frame_scores), torch.tensor(b.frame_scores))
+
+
+def test_queries_that_must_go_further_go_together_with_their_like(monkeypatch):
+    monkeypatch.setattr(stage_two, "FIRST", 10)
+    stops = [10, 40, 300, 12, 5, 290, 11, 38, 10, 13]
+    groups = list(stage_two._unfinished(stops, 10))
+    assert groups == [[2], [5], [1], [7], [9, 3, 6]]
+    assert list(stage_two._unfinished([10, 3], 10)) == []
 
 
 def test_candidates_deleted_meanwhile_are_left_out(tmp_path):
