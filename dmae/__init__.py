@@ -5,8 +5,9 @@
 Everything here is imported on first use, so that `import dmae` costs nothing.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from .modeling.lazy_names import on_first_use
 
 if TYPE_CHECKING:
     from .modeling import DmaeConfig, DmaeModel, DmaeProcessor, load_pretrained
@@ -15,22 +16,13 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 __all__ = ["DmaeConfig", "DmaeModel", "DmaeProcessor", "SearchHit", "VideoIndex", "__version__", "load_pretrained"]
 
-_HOMES = {
-    "DmaeConfig": "modeling",
-    "DmaeModel": "modeling",
-    "DmaeProcessor": "modeling",
-    "load_pretrained": "modeling",
-    "SearchHit": "retrieval",
-    "VideoIndex": "retrieval",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = on_first_use(
+    globals(),
+    {
+        "modeling": ("DmaeConfig", "DmaeModel", "DmaeProcessor", "load_pretrained"),
+        "retrieval": ("SearchHit", "VideoIndex"),
+    },
+)
 
 
 def __dir__() -> list[str]:

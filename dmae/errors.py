@@ -5,8 +5,9 @@
 Each is imported on first use from where it is raised.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from .modeling.lazy_names import on_first_use
 
 if TYPE_CHECKING:
     from .modeling.errors import DmaeError, InputError, MissingPackageError, ModelError, VideoDecodeError
@@ -33,23 +34,16 @@ __all__ = [
     "VideoIndexError",
 ]
 
-_HOMES = {
-    **dict.fromkeys(
-        ("DmaeError", "InputError", "MissingPackageError", "ModelError", "VideoDecodeError"), "modeling.errors"
-    ),
-    "VideoIndexError": "retrieval.errors",
-    "CheckpointError": "training.checkpoints",
-    "ConfigError": "training.config",
-    "CorpusError": "training.corpora",
-    "TrainingError": "training.loop",
-    "ConversionError": "training.release.convert",
-    "PublishingError": "training.release.push",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"dmae.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = on_first_use(
+    globals(),
+    {
+        "modeling.errors": ("DmaeError", "InputError", "MissingPackageError", "ModelError", "VideoDecodeError"),
+        "retrieval.errors": ("VideoIndexError",),
+        "training.checkpoints": ("CheckpointError",),
+        "training.config": ("ConfigError",),
+        "training.corpora": ("CorpusError",),
+        "training.loop": ("TrainingError",),
+        "training.release.convert": ("ConversionError",),
+        "training.release.push": ("PublishingError",),
+    },
+)

@@ -3,8 +3,9 @@
 Imported on first use: the similarity, the losses and the reading of frames need no transformers.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from .lazy_names import on_first_use
 
 if TYPE_CHECKING:
     from .configuration_dmae import DmaeConfig
@@ -72,53 +73,35 @@ __all__ = [
     "read_picture",
 ]
 
-_MODULES = {
-    "IMAGE_SUFFIXES": "media_files",
-    "VIDEO_SUFFIXES": "media_files",
-    "AttentionTokenWeightPredictor": "token_masking",
-    "DmaeConfig": "configuration_dmae",
-    "DmaeError": "errors",
-    "DmaeModel": "modeling_dmae",
-    "DmaeOutput": "output",
-    "DmaeProcessor": "processing_dmae",
-    "DmaeVideoProcessor": "video_processing_dmae",
-    "FrameStream": "video_stream",
-    "InputError": "errors",
-    "MissingPackageError": "errors",
-    "ModelError": "errors",
-    "ProjectedAttentionTokenWeightPredictor": "token_masking",
-    "RemoteVideo": "remote_videos",
-    "RemoteVideoError": "remote_videos",
-    "TextFeatures": "features",
-    "TokenWeightPredictor": "token_masking",
-    "VideoDecodeError": "errors",
-    "VideoFeatures": "features",
-    "VideoFrames": "video_reading",
-    "VideoLimits": "video_reading",
-    "adaptive_mask": "token_masking",
-    "dmae_similarity": "similarity",
-    "encode_texts": "encoding",
-    "encode_videos": "encoding",
-    "info_nce_loss": "losses",
-    "is_picture": "picture_reading",
-    "is_url": "remote_videos",
-    "load_pretrained": "loading",
-    "nearest_frames": "similarity",
-    "negnce_loss": "losses",
-    "one_line": "errors",
-    "partial_order_loss": "token_masking",
-    "place": "precision",
-    "read_frames": "video_reading",
-    "read_picture": "picture_reading",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f".{_MODULES[name]}", __name__), name)
-    globals()[name] = value
-    return value
+__getattr__ = on_first_use(
+    globals(),
+    {
+        "configuration_dmae": ("DmaeConfig",),
+        "encoding": ("encode_texts", "encode_videos"),
+        "errors": ("DmaeError", "InputError", "MissingPackageError", "ModelError", "VideoDecodeError", "one_line"),
+        "features": ("TextFeatures", "VideoFeatures"),
+        "loading": ("load_pretrained",),
+        "losses": ("info_nce_loss", "negnce_loss"),
+        "media_files": ("IMAGE_SUFFIXES", "VIDEO_SUFFIXES"),
+        "modeling_dmae": ("DmaeModel",),
+        "output": ("DmaeOutput",),
+        "picture_reading": ("is_picture", "read_picture"),
+        "precision": ("place",),
+        "processing_dmae": ("DmaeProcessor",),
+        "remote_videos": ("RemoteVideo", "RemoteVideoError", "is_url"),
+        "similarity": ("dmae_similarity", "nearest_frames"),
+        "token_masking": (
+            "AttentionTokenWeightPredictor",
+            "ProjectedAttentionTokenWeightPredictor",
+            "TokenWeightPredictor",
+            "adaptive_mask",
+            "partial_order_loss",
+        ),
+        "video_processing_dmae": ("DmaeVideoProcessor",),
+        "video_reading": ("VideoFrames", "VideoLimits", "read_frames"),
+        "video_stream": ("FrameStream",),
+    },
+)
 
 
 def __dir__() -> list[str]:

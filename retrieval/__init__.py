@@ -1,7 +1,8 @@
 """The video index: encoding a corpus, searching it, sharing it."""
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from dmae.modeling.lazy_names import on_first_use
 
 if TYPE_CHECKING:
     from .errors import VideoIndexError
@@ -41,33 +42,22 @@ __all__ = [
     "span_clock",
 ]
 
-_MODULES = {
-    "AddReport": "indexing.report",
-    "EncodedQuery": "search.query",
-    "Explanation": "search.explanation",
-    "FilmChunk": "indexing.film_frames",
-    "ScoreOptions": "search.scoring",
-    "VideoFile": "storage.rows",
-    "VideoIndexError": "errors",
-    "VideoIndex": "index",
-    "check_watching": "watching",
-    "clip_name": "sharing.clips",
-    "clock": "times",
-    "cut_clip": "sharing.clips",
-    "film_frames": "indexing.film_frames",
-    "SearchClient": "serving.client",
-    "SearchHit": "search.searcher",
-    "SearchLimits": "search.limits",
-    "ServerError": "serving.client",
-    "ServerRefusal": "serving.client",
-    "span_clock": "times",
-}
-
-
-def __getattr__(name: str):
-    # On first use, so that `dmae --help` starts without torch.
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f".{_MODULES[name]}", __name__), name)
-    globals()[name] = value
-    return value
+__getattr__ = on_first_use(
+    globals(),
+    {
+        "errors": ("VideoIndexError",),
+        "index": ("VideoIndex",),
+        "indexing.film_frames": ("FilmChunk", "film_frames"),
+        "indexing.report": ("AddReport",),
+        "search.explanation": ("Explanation",),
+        "search.limits": ("SearchLimits",),
+        "search.query": ("EncodedQuery",),
+        "search.scoring": ("ScoreOptions",),
+        "search.searcher": ("SearchHit",),
+        "serving.client": ("SearchClient", "ServerError", "ServerRefusal"),
+        "sharing.clips": ("clip_name", "cut_clip"),
+        "storage.rows": ("VideoFile",),
+        "times": ("clock", "span_clock"),
+        "watching": ("check_watching",),
+    },
+)
