@@ -10,8 +10,8 @@ import argparse
 
 import torch
 
+from dmae.modeling.encoding import Normalizer
 from dmae.modeling.loading import load_pretrained
-from dmae.modeling.normalization import Normalizer
 from dmae.training.synthetic.stills import Stills, embed_stills
 
 STILLS = {"train": 2000, "test": 500}

@@ -26,13 +26,13 @@ from .encoders import (
 )
 from .errors import InputError, ModelError
 from .features import TextFeatures, VideoFeatures
-from .file_modes import follow_umask
 from .frame_transformer import FrameTransformer
 from .losses import CappedScale, info_nce_loss, negnce_loss
 from .output import DmaeOutput
 from .similarity import dmae_similarity
 from .token_masking import ATTENTION_PREDICTORS, TokenWeightPredictor, partial_order_loss
 from .token_shift import add_token_shift, frame_neighbours
+from .written_files import follow_umask
 
 HUB_OPTIONS = ("revision", "token", "cache_dir", "local_files_only", "force_download", "subfolder")
 TOWERS = ("text_model.", "vision_model.", "text_projection.", "visual_projection.")

@@ -4,27 +4,20 @@ import io
 import os
 import warnings
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from .errors import VideoDecodeError
+from .errors import VideoDecodeError, one_line
 from .media_files import IMAGE_SUFFIXES
 from .video_reading import VideoFrames
 from .video_source import source_name
 
-try:  # iPhones' HEIC, where somebody installed what reads it
-    import pillow_heif  # pyright: ignore[reportMissingImports]
-
-    pillow_heif.register_heif_opener()
-    HEIF = ("HEIF",)
-except ImportError:
-    HEIF = ()
-
 # Formats that are pictures and nothing else; Pillow knows others, which run programs or describe drawings.
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "AVIF", *HEIF)
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "AVIF")
 MAX_PIXELS = 128_000_000  # the largest phone's pictures have 108 million
 HEADS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\x00", b"MM\x00*")
 AVIF_BRANDS = frozenset((b"avif", b"avis"))
@@ -57,7 +50,7 @@ def read_picture(source: Any, *, max_pixels: int = MAX_PIXELS, fit: tuple[int, i
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's own, lower limit, and oddities of metadata
-            image = source if isinstance(source, Image.Image) else Image.open(_openable(source), formats=FORMATS)
+            image = source if isinstance(source, Image.Image) else _open(source)
             if image.width * image.height > max_pixels:
                 raise VideoDecodeError(
                     name,
@@ -120,6 +113,22 @@ def _standard_colours(image: Image.Image, profile: bytes | None) -> Image.Image:
     return image.convert("RGB")
 
 
+def _open(source: Any) -> Image.Image:
+    heif = ("HEIF",) if _is_heif_head(_name_and_head(source)[1]) and knows_heif() else ()
+    return Image.open(_openable(source), formats=(*FORMATS, *heif))
+
+
+@cache
+def knows_heif() -> bool:
+    """Whether iPhones' HEIC can be read here: from the first such picture on, where what reads it is installed."""
+    try:
+        import pillow_heif  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        return False
+    pillow_heif.register_heif_opener()
+    return True
+
+
 def _openable(source: Any) -> Any:
     if isinstance(source, dict):
         data = source.get("bytes")
@@ -160,16 +169,20 @@ def _name_and_head(source: Any) -> tuple[str, bytes]:
 def _is_picture_head(head: bytes) -> bool:
     if head.startswith(HEADS) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP"):
         return True
-    return head[4:8] == b"ftyp" and head[8:12] in AVIF_BRANDS | HEIF_BRANDS
+    return _is_heif_head(head) or (head[4:8] == b"ftyp" and head[8:12] in AVIF_BRANDS)
+
+
+def _is_heif_head(head: bytes) -> bool:
+    return head[4:8] == b"ftyp" and head[8:12] in HEIF_BRANDS
 
 
 def _reason(source: Any, error: Exception) -> str:
     """Why, in words that are about the file and not about Pillow's parsers."""
     head = b"" if isinstance(source, Image.Image) else _name_and_head(source)[1]
-    if head[4:8] == b"ftyp" and head[8:12] in HEIF_BRANDS and not HEIF:
-        return "HEIC needs the package pillow-heif: pip install it, or convert the picture to JPEG"
+    if _is_heif_head(head) and not knows_heif():
+        return "HEIC needs pillow-heif: pip install 'dmae-video-search[heic]', or convert the picture to JPEG"
     if isinstance(error, Image.UnidentifiedImageError):
         return "empty" if not head else "not a picture of a kind that is known"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return " ".join(str(error).split())[:120] or type(error).__name__
+    return one_line(error, 120)

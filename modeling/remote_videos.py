@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
-from .errors import DmaeError
+from .errors import DmaeError, one_line
 
-URL = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+)://")
+URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+://")
 WHOLE = 4 << 20  # bytes up to which a file comes in one request
 BLOCK = 1 << 20  # bytes of a request for a part of a larger one
 BLOCKS_KEPT = 32
@@ -170,7 +170,7 @@ def remote_errors(url: str):
 
 
 def _reason(url: str, error: Exception) -> str:
-    kind, said = url.partition("://")[0].lower(), " ".join(str(error).split())
+    kind, said = url.partition("://")[0].lower(), one_line(error, 300)
     if isinstance(error, ImportError):
         return f"reading {kind}:// needs the package {_PACKAGES.get(kind, 'of that store')}: pip install it ({said})"
     if isinstance(error, ValueError) and "Protocol not known" in said:
@@ -179,10 +179,10 @@ def _reason(url: str, error: Exception) -> str:
         remedy = _CREDENTIALS.get(kind, "give them as options of the source")
         return f"credentials are missing or refused: {remedy}, or give them as options of the source"
     if isinstance(error, FileNotFoundError) and isinstance(error.__cause__, OSError):  # how HTTP says so
-        return f"cannot be reached ({' '.join(str(error.__cause__).split())[:200]})"
+        return f"cannot be reached ({one_line(error.__cause__, 200)})"
     if isinstance(error, FileNotFoundError):
         return "no such file or folder, or it is private and needs credentials"
-    return (said or type(error).__name__)[:300]
+    return said
 
 
 def _store(url: str, options: Mapping[str, Any]):

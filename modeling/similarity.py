@@ -52,21 +52,8 @@ def dmae_similarity(
     if chunk_size is not None and chunk_size < 1:
         raise ValueError(f"chunk_size must be at least 1, got {chunk_size}")
     size = chunk_size or DEFAULT_CHUNK_SIZE
-    frame_embeds = _pad_with_real(frame_embeds, frame_mask)
     dtype = word_embeds.dtype
-    frame_weights = _normalise(frame_mask, dtype)
-    neighbors = ()
-    if visual_attention:
-        index, gain = nearest_frames(frame_embeds, frame_mask)
-        neighbors = index, neighbor_weight * gain.to(frame_weights.dtype)
-    # Frames lead and videos trail, so that maxima over frames run along contiguous memory.
-    videos = list(
-        zip(
-            [block.transpose(0, 1).contiguous() for block in frame_embeds.split(size)],
-            frame_weights.t().split(size, dim=1),
-            *(n.t().split(size, dim=1) for n in neighbors),
-        )
-    )
+    videos = _video_blocks(frame_embeds, frame_mask, neighbor_weight if visual_attention else None, size)
     rows = []
     for sentence, words, weights in zip(*(t.split(size) for t in (sentence_embeds, word_embeds, word_weights))):
         tokens = sentence[:, None]
@@ -102,6 +89,22 @@ def nearest_frames(frame_embeds: torch.Tensor, frame_mask: torch.Tensor) -> tupl
         torch.where(real, index, index.gather(1, first)),
         torch.where(real, gain, gain.gather(1, first)),
     )
+
+
+def _video_blocks(
+    frame_embeds: torch.Tensor, frame_mask: torch.Tensor, neighbor_weight: float | None, size: int
+) -> list[tuple[torch.Tensor, ...]]:
+    """What `_block_scores` takes of `size` videos at a time; without a `neighbor_weight`, no neighbours.
+
+    Frames lead and videos trail, so that maxima over frames run along contiguous memory.
+    """
+    frame_embeds = _pad_with_real(frame_embeds, frame_mask)
+    parts = [_normalise(frame_mask, frame_embeds.dtype)]
+    if neighbor_weight is not None:
+        index, gain = nearest_frames(frame_embeds, frame_mask)
+        parts += [index, neighbor_weight * gain.to(parts[0].dtype)]
+    frames = [block.transpose(0, 1).contiguous() for block in frame_embeds.split(size)]
+    return list(zip(frames, *(part.t().split(size, dim=1) for part in parts)))
 
 
 def _block(*tensors: torch.Tensor) -> torch.Tensor:

@@ -12,7 +12,7 @@ import numpy as np
 from .errors import InputError, VideoDecodeError
 from .video_pixels import FrameConverter
 from .video_seeking import FrameSeeker, late_start
-from .video_source import OpenVideo, VideoLimits, open_video, source_name
+from .video_source import NO_BASE_LAYER, OpenVideo, VideoLimits, open_video, source_name
 from .video_timeline import SAMPLINGS, Timeline, read_timeline, sample_times
 
 __all__ = ["VideoDecodeError", "VideoFrames", "VideoLimits", "read_frames"]
@@ -30,7 +30,7 @@ class VideoFrames:
         duration: seconds that the video stream lasts, whatever window was read.
         fps: average frames a second; 0.0 where the file does not tell.
         warnings: what was not as it should be (a truncated file, damaged pictures, a beginning that cannot be
-            decoded, joined recordings); empty for a sound file.
+            decoded, joined recordings, colours that cannot be told); empty for a sound file.
     """
 
     frames: np.ndarray
@@ -177,6 +177,8 @@ def _complaints(
         )
     elif video.damage:
         complaints.append(f"could not be read to its end ({video.damage})")
+    if video.lacks_base_layer:
+        complaints.append(NO_BASE_LAYER)
     if seeker.early:
         first = timeline.seconds(min(seeker.results[tick][0] for tick in seeker.early))
         complaints.append(late_start(first, len(seeker.early)))

@@ -1,8 +1,8 @@
 """Opens whatever a caller calls a video, as data that is not trusted, and picks its video stream."""
 
 import io
+import math
 import os
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,14 +15,53 @@ from av.format import Flags
 from av.stream import Discard, Disposition
 
 from .errors import VideoDecodeError, is_passing, one_line
-from .video_clock import SteadyClock
+from .remote_videos import is_url
 
 # Demuxers for files that hold their own footage. Playlists (HLS, concat, DASH), devices, network protocols and single
 # pictures are left out on purpose: a playlist can name any other file of the machine.
 CONTAINER_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,gif,apng,flv,asf,ogg,mxf,dv,ivf,obu,nut,rm"
 READ_BLOCK = 1 << 20
 WIDEST_PIXEL = Fraction(5)  # the widest in use is under 3; more is a mistake in the file
-URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+://")
+# Dolby Vision that only its own decoders read as it is meant, by the names that its tracks have in an MP4.
+DOLBY_ONLY = frozenset({"dvh1", "dvhe", "dav1"})
+UNSPECIFIED = frozenset({0, 2})  # transfer characteristics of ITU-T H.273
+NO_BASE_LAYER = "is in Dolby Vision without a base layer that others can show: its colours come out wrong"
+# A decoding time may be a little off its place in a sound file; a jump back by more is another recording's clock.
+SLIP = Fraction(1, 4)
+# A gap longer than this, in a format whose clock may be set anew at any point, is no pause but another clock (FFmpeg's
+# own limit).
+LONGEST_GAP = Fraction(10)
+
+
+class SteadyClock:
+    """Moves the time stamps of packets, taken in file order from the first one on, so that the decoding times go on
+    without a break: the first packet after a jump follows the one before it.
+
+    Args:
+        time_base: seconds per tick.
+        may_leap: whether a gap too is taken for a jump (MPEG transport and program streams).
+    """
+
+    def __init__(self, time_base: Fraction, may_leap: bool):
+        self.jumps = 0
+        self._least = -int(SLIP / time_base)
+        self._most = int(LONGEST_GAP / time_base) if may_leap else math.inf
+        self._offset = 0
+        self._last: int | None = None  # decoding time of the packet before, as it is written
+        self._before: av.Packet | None = None
+
+    def adjust(self, packet: av.Packet) -> None:
+        """Moves the time stamps of the next packet."""
+        decoded = packet.dts
+        if decoded is not None:
+            last = self._last
+            if last is not None and not self._least <= decoded - last <= self._most:
+                self._offset += last - decoded + (self._before.duration or 0 if self._before is not None else 0)
+                self.jumps += 1
+            self._last, self._before = decoded, packet
+        if self._offset:
+            packet.pts = packet.pts + self._offset if packet.pts is not None else None
+            packet.dts = packet.dts + self._offset if packet.dts is not None else None
 
 
 @dataclass(frozen=True)
@@ -126,6 +165,12 @@ class OpenVideo:
         aspect = self.stream.sample_aspect_ratio or self.stream.codec_context.sample_aspect_ratio
         return aspect if aspect and 1 / WIDEST_PIXEL <= aspect <= WIDEST_PIXEL else Fraction(1)
 
+    @property
+    def lacks_base_layer(self) -> bool:
+        """Whether it is Dolby Vision of profile 5 or its like, whose pictures mean no colours of any standard."""
+        codec = self.stream.codec_context
+        return codec.codec_tag in DOLBY_ONLY and codec.color_trc in UNSPECIFIED
+
     def error(self, reason: str) -> VideoDecodeError:
         return VideoDecodeError(self.name, reason)
 
@@ -185,7 +230,7 @@ def _openable(source: Any, name: str) -> str | BinaryIO:
     if not isinstance(source, str | os.PathLike):
         raise VideoDecodeError(name, "expected a path, bytes, a binary file or a dict with 'path' or 'bytes'")
     path = os.fsdecode(os.fspath(source))
-    if URL.match(path):
+    if is_url(path):
         raise VideoDecodeError(name, "is a URL; download it first and pass the file")
     if not os.path.exists(path):
         raise VideoDecodeError(name, "no such file", passing=True)

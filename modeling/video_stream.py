@@ -20,7 +20,7 @@ from .errors import InputError
 from .video_pixels import FrameConverter
 from .video_reading import DEFAULT_LIMITS, decoder_threads
 from .video_seeking import LOOK_AHEAD, ONE_PACKET_A_FRAME, is_careful, late_start, needs_no_other
-from .video_source import OpenVideo, VideoLimits, open_video, source_name
+from .video_source import NO_BASE_LAYER, OpenVideo, VideoLimits, open_video, source_name
 from .video_timeline import ROUNDING, Timeline, read_timeline
 
 KEYFRAMES = "keyframes"
@@ -147,6 +147,8 @@ class FrameStream:
     def _conclude(self, video: OpenVideo, timeline: Timeline, faults: "_Faults") -> None:
         if timeline.jumps:
             faults.lines.append(timeline.joined)
+        if video.lacks_base_layer:
+            faults.lines.append(NO_BASE_LAYER)
         if faults.early:
             faults.lines.append(late_start(faults.first, faults.early))
         if faults.early_end is not None:

@@ -20,12 +20,11 @@ from .search import query as query_module
 from .search.combination import CombinedQuery, as_examples, as_parts, combine
 from .search.confidence import TextBank
 from .search.likeness import NEAR_IDENTICAL
-from .search.limits import SearchLimits
+from .search.limits import SearchLimits, statistics
 from .search.query import EncodedQuery
 from .search.scoring import ScoreOptions
 from .search.searcher import Searcher, SearchHit
 from .sharing import hub as sharing
-from .statistics import statistics
 from .storage.filters import make_where
 from .storage.rows import VideoFile, make_rows
 from .storage.schema import Encoder, IndexSettings, segment_keys

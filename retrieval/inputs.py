@@ -1,8 +1,12 @@
-"""Ids as callers give them."""
+"""Ids and arrays as callers give them."""
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from .errors import VideoIndexError
+
+if TYPE_CHECKING:
+    import torch
 
 
 def check_ids(ids: Iterable[str], *, distinct: bool = True) -> list[str]:
@@ -33,3 +37,18 @@ def as_unicode(text: str) -> str:
 def is_unicode(text: str) -> bool:
     """Whether a text can be stored: a file name that is not UTF-8 comes with halves of characters."""
     return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def as_tensor(values, name: str) -> "torch.Tensor":
+    """A caller's numbers (numpy, torch or nested lists, of any layout) as a tensor on the CPU."""
+    import numpy as np  # here: commands that need no tensor start without these two
+    import torch
+
+    if isinstance(values, torch.Tensor):
+        return values.detach().cpu()
+    try:
+        return torch.from_numpy(np.require(values, requirements=("C", "W")))
+    except (TypeError, ValueError):
+        raise VideoIndexError(
+            f"{name} must be an array of numbers (numpy or torch), got {type(values).__name__} {values!r:.60}"
+        ) from None

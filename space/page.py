@@ -10,14 +10,13 @@ from starlette.middleware import Middleware
 from .add_tab import add_tab, limits_of
 from .api import api_tab
 from .first_start import is_drawn
+from .guards import Page, RequestGuard, UploadGuard
 from .markup import text
 from .mcp_server import McpGuard
 from .method_tab import documents, method_tab
-from .request_guard import Page, RequestGuard
 from .search_tab import search_tab
 from .services import Services
 from .texts import label, texts_for, translations
-from .upload_guard import UploadGuard
 
 HERE = Path(__file__).parent
 THEME = themes.Default(

@@ -45,18 +45,7 @@ def search_tab(page: gr.Blocks, services: Services, examples: list[str]) -> gr.R
         the row where visitors with videos of their own choose where to search, hidden for the others.
     """
     asked = gr.State(None, time_to_live=60 * services.settings.session_minutes)
-    with gr.Row(elem_classes="ask", equal_height=True):
-        text = gr.Textbox(
-            placeholder=label("describe"),
-            label=label("question"),
-            show_label=False,
-            max_length=MAX_QUERY,
-            autofocus=True,
-            scale=5,
-            elem_id="query",
-            container=False,
-        )
-        button = gr.Button(label("search"), variant="primary", scale=0, min_width=130, elem_id="search")
+    text, button = _question()
     chips = []
     with gr.Row(elem_classes="chips"):
         for example in examples:
@@ -64,21 +53,8 @@ def search_tab(page: gr.Blocks, services: Services, examples: list[str]) -> gr.R
     with gr.Row(visible=False, elem_id="where") as where:
         in_index = gr.Checkbox(True, label=label("in_index"), container=False, elem_id="in-index")
         in_mine = gr.Checkbox(True, label=label("in_mine"), container=False, elem_id="in-mine")
-    with gr.Accordion(label("more_ways"), open=False, elem_id="more"):
-        with gr.Row():
-            shortest = gr.Number(None, label=label("at_least"), placeholder=label("any"), elem_id="shortest")
-            longest = gr.Number(None, label=label("at_most"), placeholder=label("any"), elem_id="longest")
-        here = not services.settings.backend  # where a search service answers, it reads texts and keeps copies
-        distinct = gr.Checkbox(False, label=label("distinct"), container=False, elem_id="distinct", visible=here)
-        example_file = gr.File(
-            label=label("like_this"),
-            file_types=sorted(VIDEO_SUFFIXES | IMAGE_SUFFIXES),
-            height=120,
-            elem_id="example",
-            visible=here,
-        )
-        if not here:
-            gr.Markdown(label("reads_texts"))
+    here = not services.settings.backend  # where a search service answers, it reads texts and keeps copies
+    shortest, longest, distinct, example_file = _more_ways(here)
     with gr.Row(elem_classes="found", equal_height=False):
         with gr.Column(scale=5, min_width=320):
             results = gr.HTML(elem_id="results", js_on_load=ON_LOAD)
@@ -106,6 +82,40 @@ def search_tab(page: gr.Blocks, services: Services, examples: list[str]) -> gr.R
     page.load(None, None, [shortest, longest], js="() => [null, null]")  # Gradio shows 0 where there is no value
     page.load(handlers.restore, None, [text, *outputs], api_visibility="private", show_progress="hidden")
     return where
+
+
+def _question() -> tuple[gr.Textbox, gr.Button]:
+    with gr.Row(elem_classes="ask", equal_height=True):
+        text = gr.Textbox(
+            placeholder=label("describe"),
+            label=label("question"),
+            show_label=False,
+            max_length=MAX_QUERY,
+            autofocus=True,
+            scale=5,
+            elem_id="query",
+            container=False,
+        )
+        return text, gr.Button(label("search"), variant="primary", scale=0, min_width=130, elem_id="search")
+
+
+def _more_ways(here: bool) -> tuple[gr.Number, gr.Number, gr.Checkbox, gr.File]:
+    """The shortest and the longest duration, whether copies are left out, and an example; the last two only `here`."""
+    with gr.Accordion(label("more_ways"), open=False, elem_id="more"):
+        with gr.Row():
+            shortest = gr.Number(None, label=label("at_least"), placeholder=label("any"), elem_id="shortest")
+            longest = gr.Number(None, label=label("at_most"), placeholder=label("any"), elem_id="longest")
+        distinct = gr.Checkbox(False, label=label("distinct"), container=False, elem_id="distinct", visible=here)
+        example = gr.File(
+            label=label("like_this"),
+            file_types=sorted(VIDEO_SUFFIXES | IMAGE_SUFFIXES),
+            height=120,
+            elem_id="example",
+            visible=here,
+        )
+        if not here:
+            gr.Markdown(label("reads_texts"))
+    return shortest, longest, distinct, example
 
 
 class _Handlers:

@@ -16,10 +16,10 @@ from dmae.modeling import VIDEO_SUFFIXES, VideoDecodeError, VideoFrames, VideoLi
 from dmae.retrieval import FilmChunk, VideoFile, VideoIndex
 
 from .decoding import Decoder
+from .guards import folder_bytes
 from .library import Library, OpenLibrary
 from .settings import Settings
 from .texts import UserError
-from .upload_guard import folder_bytes
 
 MB = 1_000_000
 SWEEP_SECONDS = 60

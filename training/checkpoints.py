@@ -9,7 +9,7 @@ from pathlib import Path
 from accelerate import Accelerator
 
 from dmae.modeling.errors import DmaeError, one_line
-from dmae.modeling.file_modes import follow_umask
+from dmae.modeling.written_files import follow_umask
 
 from .config import TrainConfig, keys_with
 

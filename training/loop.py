@@ -3,13 +3,16 @@
 import json
 import logging
 import math
+import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from datetime import timedelta
 from itertools import islice
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from accelerate import Accelerator
@@ -17,21 +20,20 @@ from accelerate.tracking import get_available_trackers
 from accelerate.utils import DistributedType, InitProcessGroupKwargs, set_seed
 
 from dmae.modeling import DmaeError, DmaeModel, load_pretrained
-from dmae.modeling.normalization import Normalizer
+from dmae.modeling.encoding import Normalizer
+from dmae.modeling.written_files import check_writable
 
 from .batches.collation import PairBatch, to_device
 from .batches.loading import CorpusBatches, make_batches
 from .checkpoints import CheckpointStore, Position, flush_folder, publish_files
 from .config import ConfigError, TrainConfig, save_config
 from .corpora import load_samples
-from .distributed import average_gradients, broadcast_weights, gather_features, gather_objects, highest
+from .distributed import Processes, average_gradients, broadcast_weights, gather_features, gather_objects, highest
 from .evaluation.evaluation import evaluate_model
 from .grad_cache import cached_backward
 from .initialisation import load_model
-from .interruption import StopRequest
 from .lora import merged_state
 from .optimization import learning_rates, make_optimizer, make_scheduler
-from .processes import Processes
 from .release.model_card import TrainingRun
 from .release.push import prepare_repo, publish_run
 from .text_bank import write_text_bank
@@ -41,6 +43,34 @@ CONFIG_FILE = "train_config.yaml"
 BAD_BATCH_FILE = "bad_batch.json"
 
 logger = logging.getLogger(__name__)
+
+
+class StopRequest:
+    """Ctrl-C and the scheduler's SIGTERM as a request to stop after the present step.
+
+    Inside `with StopRequest() as stop`, the first SIGINT or SIGTERM sets `stop.received` to its number instead of
+    ending the program; a second one acts as usual.
+    """
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self):
+        self.received: int | None = None
+        self._previous = {}
+
+    def __enter__(self) -> "StopRequest":
+        if threading.current_thread() is threading.main_thread():  # Python handles signals nowhere else
+            self._previous = {number: signal.signal(number, self._receive) for number in self.SIGNALS}
+        return self
+
+    def __exit__(self, *_) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._previous = {}
+
+    def _receive(self, number: int, _: FrameType | None) -> None:
+        self.received = number
+        self.__exit__()
 
 
 class TrainingError(DmaeError, RuntimeError):
@@ -61,6 +91,7 @@ def train(config: TrainConfig) -> dict:
             step, and what was trained is kept. KeyboardInterrupt: stopped by a signal, after saving.
     """
     config.check()
+    check_writable("output_dir", config.output_dir, folder=True)
     check_trackers(config.trackers)
     accelerator = Accelerator(
         mixed_precision=config.mixed_precision,

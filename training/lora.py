@@ -11,6 +11,7 @@ from dmae.modeling.errors import MissingPackageError, one_line
 from dmae.modeling.modeling_dmae import TOWERS
 
 from .config import ConfigError, check_names
+from .optimization import is_adapter
 
 KEYS = ("r", "lora_alpha", "lora_dropout", "target_modules", "use_rslora")
 # The attention of both towers, as each type of encoder names it. Not SigLIP's pooling head, which is one torch module.
@@ -45,11 +46,6 @@ def add_lora(model: DmaeModel, options: dict[str, Any]) -> None:
         raise ConfigError(f"lora={options}: {one_line(error, 200)}") from None
     for name, parameter in model.named_parameters():  # PEFT leaves nothing but adapters to be trained
         parameter.requires_grad_(is_adapter(name) or (name in trainable and not name.startswith(TOWERS)))
-
-
-def is_adapter(name: str) -> bool:
-    """Whether a parameter belongs to an adapter, by its name."""
-    return ".lora_" in name
 
 
 def merged_state(model: DmaeModel, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

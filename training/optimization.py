@@ -13,13 +13,17 @@ from transformers import get_cosine_schedule_with_warmup
 from dmae.modeling.modeling_dmae import TOWERS
 
 from .config import TrainConfig
-from .lora import is_adapter
 
 
 def is_clip_parameter(name: str) -> bool:
     """Whether a parameter of a DmaeModel comes from its encoder, CLIP or another (also under a wrapper's name)."""
     bare = name.removeprefix("module.").removeprefix("_orig_mod.")
     return bare.startswith(TOWERS) and not is_adapter(bare)
+
+
+def is_adapter(name: str) -> bool:
+    """Whether a parameter belongs to an adapter, by its name."""
+    return ".lora_" in name
 
 
 def parameter_groups(model: nn.Module, config: TrainConfig) -> list[dict]:

@@ -17,9 +17,9 @@ def run(args: argparse.Namespace) -> int:
 
     table = VideoTable.open(args.index, storage_options=storage_options(args))
     ids = check_ids(args.ids, distinct=False)
-    deleted = table.delete(ids)
-    print(f"{table.uri}: {deleted} deleted, {table.count()} left")
-    if deleted < len(ids):
-        print(f"{len(ids) - deleted} of the ids were not in the index", file=sys.stderr)
-        return 1
-    return 0
+    known = set(table.videos(["id"], ids)["id"].to_pylist())
+    unknown = [video_id for video_id in ids if video_id not in known]
+    print(f"{table.uri}: {table.delete(ids)} deleted, {table.count()} left")
+    if unknown:
+        print(f"not in the index: {', '.join(unknown)} (`dmae search --json` prints ids)", file=sys.stderr)
+    return 1 if unknown else 0

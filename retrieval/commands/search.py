@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from dmae.modeling.errors import InputError, printable
+from dmae.modeling.written_files import check_writable, writing
 
 from ..inputs import as_unicode
 from ..media import check_example
@@ -84,13 +85,19 @@ def run(args: argparse.Namespace) -> int:
     if args.html:
         from ..sharing.html_report import html_report
 
-        args.html.write_text(html_report(as_unicode(args.query), hits, pictures, offset=args.offset), encoding="utf-8")
-    files = write_thumbnails(args.thumbnails, pictures) if args.thumbnails else {}
+        page = html_report(as_unicode(args.query), hits, pictures, offset=args.offset)
+        with writing("--html", args.html):
+            args.html.write_text(page, encoding="utf-8")
+    files = {}
+    if args.thumbnails:
+        with writing("--thumbnails", args.thumbnails):
+            files = write_thumbnails(args.thumbnails, pictures)
     clips = _cut(hits, args) if args.cut else None
     if args.timeline:
         from ..sharing.edit_lists import write_timeline
 
-        write_timeline(hits, args.timeline, as_unicode(args.query))
+        with writing("--timeline", args.timeline):
+            write_timeline(hits, args.timeline, as_unicode(args.query))
     if args.json:
         found = [hit.to_dict() | ({"thumbnail": files.get(hit.id)} if args.thumbnails else {}) for hit in hits]
         for entry, clip in zip(found, clips or []):
@@ -109,6 +116,10 @@ def _check_wanted(args: argparse.Namespace) -> None:
     if missing:
         raise InputError(f"{' and '.join(missing)} missing: name the model and its index, or a --server to ask")
     _check_parts(args)
+    if args.html:
+        check_writable("--html", args.html)
+    if args.thumbnails:
+        check_writable("--thumbnails", args.thumbnails, folder=True)
     if args.query is not None:
         return
     if not (sys.stdin.isatty() and sys.stdout.isatty()):

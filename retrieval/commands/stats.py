@@ -14,8 +14,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..search.limits import SearchLimits
-    from ..statistics import statistics
+    from ..search.limits import SearchLimits, statistics
     from ..storage.table import VideoTable
 
     table = VideoTable.open(args.index, read_only=True, storage_options=storage_options(args))

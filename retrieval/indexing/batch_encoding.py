@@ -11,8 +11,7 @@ from typing import NamedTuple
 
 import torch
 
-from dmae.modeling.encoding import inference
-from dmae.modeling.normalization import Normalizer, cropped_bytes
+from dmae.modeling.encoding import Normalizer, cropped_bytes, inference
 from dmae.modeling.video_reading import VideoFrames
 
 from ..storage.rows import VideoFile

@@ -17,7 +17,7 @@ from ..errors import VideoIndexError
 from ..storage.table import VideoTable
 from .corpus import CorpusFile, Plan
 from .encoding import Work, encode_files, finish, plan_work
-from .failures import FailureLog
+from .file_details import FailureLog
 from .ray_cluster import check_cluster, check_nodes, connected, encoders_that_fit
 from .report import AddOptions, AddReport
 

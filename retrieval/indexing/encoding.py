@@ -17,11 +17,11 @@ from dmae.modeling.frame_loader import FrameLoader
 
 from ..storage.journal import drop_journals
 from ..storage.rows import make_rows
-from ..storage.sharding import share_of
+from ..storage.schema import share_of
 from ..storage.table import VideoTable
 from .batch_encoding import BatchEncoder, DecodedVideo, EncodedVideo, Preparation
 from .corpus import CorpusFile, Plan, make_plan
-from .failures import FailureLog
+from .file_details import FailureLog
 from .long_videos import encode_long_video
 from .report import AddOptions, AddReport
 

@@ -1,7 +1,7 @@
-"""How a process searches, and what that means for an index of some size."""
+"""How a process searches, what that means for an index of some size, and what such an index holds."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from ..storage.table import VideoTable
 
@@ -27,3 +27,29 @@ class SearchLimits:
     def narrows_in_memory(self, table: VideoTable, count: int) -> bool:
         """Whether stage one looks through all `count` videos of the table in memory, exactly."""
         return not self.outgrown_by(count) or not table.has_vector_index()
+
+
+def statistics(table: VideoTable, limits: SearchLimits) -> dict:
+    """Sizes, provenance and the way of searching; see `VideoIndex.stats`."""
+    count = table.num_segments()
+    return {
+        "uri": table.uri,
+        "videos": table.count(),
+        "segments": count,
+        "bytes": table.nbytes,
+        "version": table.version,
+        "columns": table.columns,
+        **asdict(table.settings),
+        "stage_one": _stage_one(table, limits, count),
+        "exact_limit": limits.exact_limit,
+        "candidates": limits.candidates,
+    }
+
+
+def _stage_one(table: VideoTable, limits: SearchLimits, count: int) -> str:
+    if not limits.narrows_in_memory(table, count):
+        return "Lance vector index"
+    how = "exact, pooled vectors in memory"
+    if limits.outgrown_by(count):
+        how += "; index.optimize() builds the vector index that this many videos call for"
+    return how

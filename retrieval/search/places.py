@@ -8,7 +8,7 @@ import pyarrow as pa
 import torch
 
 from ..storage.schema import IndexSettings
-from .arrays import GrowingArray
+from ..storage.vectors import GrowingArray
 
 
 class Place(NamedTuple):

@@ -20,9 +20,8 @@ from dmae.modeling.picture_reading import is_picture, read_picture
 from dmae.modeling.video_reading import VideoFrames
 
 from ..errors import VideoIndexError
-from ..inputs import as_unicode
+from ..inputs import as_tensor, as_unicode
 from ..media import names_media
-from ..tensors import as_tensor
 from .scoring import EXAMPLE_OPTIONS, ScoreOptions
 
 

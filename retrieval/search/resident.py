@@ -6,9 +6,8 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from ..storage.dot_products import int8_is_fast, quantise
 from ..storage.table import VideoTable
-from .arrays import GrowingArray, VectorArray
+from ..storage.vectors import GrowingArray, VectorArray, int8_is_fast, quantise
 from .fields import FIELD_COLUMNS, FieldStore
 from .places import ResidentPlaces, place_columns
 from .scoring import CandidateFrames

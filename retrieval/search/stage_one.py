@@ -13,7 +13,7 @@ import torch
 
 from dmae.modeling.features import TextFeatures
 
-from .arrays import VectorArray
+from ..storage.vectors import VectorArray
 from .scoring import ScoreOptions
 
 if TYPE_CHECKING:

@@ -9,6 +9,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from dmae.modeling.remote_videos import short_digest
+
 from ..errors import VideoIndexError
 
 TABLE_NAME = "videos"
@@ -147,6 +149,13 @@ def segment_keys(ids: Sequence[str], numbers: Sequence[int]) -> list[str]:
 
 def video_hash(video_id: str) -> int:
     return int.from_bytes(hashlib.blake2b(video_id.encode(), digest_size=8).digest(), "big", signed=True)
+
+
+def share_of(video_id: str, shares: int) -> int:
+    """The share of a video among `shares`, from 0; it depends on the id alone, so that it never moves. (A checksum
+    would put names that differ in one letter into one share of two.)
+    """
+    return short_digest(video_id) % shares
 
 
 def _is_number(value) -> bool:

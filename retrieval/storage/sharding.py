@@ -6,23 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from dmae.modeling.remote_videos import short_digest
-
 from ..errors import VideoIndexError
-from .schema import IndexSettings
+from .schema import IndexSettings, share_of
 from .table import VideoTable
 
 ROWS = 2048  # rows in a commit
 COMPARED = ("revision", "path")  # a row with the same of these is the same
 
 Videos = dict[str, dict[tuple, int]]  # by id: what tells each row of the video from its other versions, and its row id
-
-
-def share_of(video_id: str, shares: int) -> int:
-    """The share of a video among `shares`, from 0; it depends on the id alone, so that it never moves. (A checksum
-    would put names that differ in one letter into one share of two.)
-    """
-    return short_digest(video_id) % shares
 
 
 def shard_uris(pattern: str) -> list[str]:

@@ -1,6 +1,7 @@
 """Still pictures come as a viewer shows them, and bad ones are refused in one line."""
 
 import io
+import sys
 import warnings
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from PIL import Image, ImageCms
 from video_files import orientation, write_video
 
-from dmae.modeling import DmaeVideoProcessor, VideoDecodeError
+from dmae.modeling import DmaeVideoProcessor, VideoDecodeError, picture_reading
 from dmae.modeling.picture_reading import is_picture, read_picture
 
 ORIENTATION = 274  # the EXIF tag
@@ -146,7 +147,7 @@ def test_bad_pictures_say_why_in_one_line(tmp_path):
         "half.jpg": "cannot be read as an image",
         "empty.jpg": "empty",
         "words.png": "not a picture",
-        "photo.heic": "pillow-heif",
+        "photo.heic": "cannot be read as an image",
         "drawing.jpg": "not a picture",
         "missing.jpg": "no such file",
     }
@@ -157,3 +158,23 @@ def test_bad_pictures_say_why_in_one_line(tmp_path):
         assert str(tmp_path / name) in str(told.value) and "\n" not in str(told.value)
     with pytest.raises(VideoDecodeError, match=r"64 by 64 pixels.*limit of 4,000"):
         read_picture(tmp_path / "whole.jpg", max_pixels=4000)
+
+
+def test_heic_is_read_where_what_reads_it_is_installed(tmp_path):
+    pillow_heif = pytest.importorskip("pillow_heif")
+    pillow_heif.from_pillow(Image.fromarray(orientation())).save(tmp_path / "photo.heic", quality=100, chroma=444)
+    for source in (tmp_path / "photo.heic", (tmp_path / "photo.heic").read_bytes()):
+        assert is_picture(source)
+        assert np.abs(read(source) - orientation()).max() < 12
+
+
+def test_heic_is_refused_with_the_remedy_where_it_is_not(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    picture_reading.knows_heif.cache_clear()
+    (tmp_path / "photo.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(64))
+    try:
+        with pytest.raises(VideoDecodeError, match=r"photo\.heic: .*pip install 'dmae-video-search\[heic\]'") as told:
+            read_picture(tmp_path / "photo.heic")
+    finally:
+        picture_reading.knows_heif.cache_clear()
+    assert "\n" not in str(told.value)

@@ -1,11 +1,14 @@
 """Frames come out upright and in the colours that the stream's own matrix, range and depth mean."""
 
+import warnings
+
 import av
 import numpy as np
 import pytest
 from video_files import orientation, write_video
 
 from dmae.modeling.video_reading import read_frames
+from dmae.modeling.video_stream import FrameStream
 
 PATCHES = np.array(
     [
@@ -166,3 +169,19 @@ def test_highlights_are_compressed_not_cut(tmp_path):
     levels = stripes(read_frames(path, 1).frames[0])[:, 1]
     assert levels[0] == 0 and 250 <= levels[-1] <= 255
     assert (np.diff(levels[:-1]) > 0).all()
+
+
+@pytest.mark.parametrize(("transfer", "told"), [(2, True), (16, False)], ids=["no base layer", "PQ"])
+def test_dolby_vision_that_others_cannot_show_is_told(tmp_path, transfer, told):
+    """Such a track is named by Dolby's own name, and says nothing of its colours where they are of no standard."""
+    path = write_video(tmp_path / "a.mp4", 8, codec="libx265", transfer=transfer)
+    data = path.read_bytes()
+    names = [name for name in (b"hvc1", b"hev1") if data.count(name)]
+    path.write_bytes(data.replace(names[0], b"dvh1"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        stream = FrameStream(path, 8)
+        list(stream)
+        found = read_frames(path, 4)
+    assert any("Dolby Vision" in line for line in found.warnings) == told
+    assert any("Dolby Vision" in line for line in stream.warnings) == told

@@ -182,7 +182,7 @@ def test_uploads_over_the_limits_are_refused_before_they_fill_the_disk(client, m
 
     assert send(1000).status_code == 200
     assert send(6_000_000).status_code in (400, 413)  # the limit of a file is 5 MB here
-    monkeypatch.setattr("dmae.space.upload_guard.folder_bytes", lambda folder: 10**12)
+    monkeypatch.setattr("dmae.space.guards.folder_bytes", lambda folder: 10**12)
     answer = send(1000)
     assert answer.status_code == 507 and "no room" in answer.text
 

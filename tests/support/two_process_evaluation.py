@@ -6,10 +6,10 @@ import sys
 import torch
 from accelerate import PartialState
 
-from dmae.modeling import load_pretrained
+from dmae.modeling import ModelError, load_pretrained
 from dmae.training.corpora import load_samples
+from dmae.training.distributed import Processes
 from dmae.training.evaluation.evaluation import encode_samples, evaluate_encoded, similarity_matrix
-from dmae.training.processes import Processes
 
 BANK = ["a red picture", "everything is blue", "a grey picture", "nothing is green", "white"]
 
@@ -30,6 +30,18 @@ def measured(samples, model, processor, processes=None) -> dict:
     }
 
 
+def told_of_no_numbers(samples, model, processor, processes) -> str:
+    """What this process is told where the last one has a text whose scores are no numbers."""
+    encoded = encode_samples(model, processor, samples, workers=0, progress=False, processes=processes)
+    if processes.index == processes.count - 1:
+        encoded.text.sentence_embeds[0] *= float("nan")
+    try:
+        evaluate_encoded(model, processor, encoded, progress=False, processes=processes)
+    except ModelError as error:
+        return str(error)
+    return ""
+
+
 def cases(corpus) -> dict:
     """The whole corpus, one of whose videos is broken; a single video, so that others have none; a single text."""
     samples = load_samples(corpus, "test")
@@ -44,6 +56,7 @@ if __name__ == "__main__":
     processes = Processes.of(state)
     found = {name: measured(samples, model, processor, processes) for name, samples in cases(corpus).items()}
     everyone = processes.gather({name: case["metrics"] for name, case in found.items()})
+    told = processes.gather(told_of_no_numbers(cases(corpus)["corpus"], model, processor, processes))
     if processes.main:
-        torch.save({"processes": processes.count, "everyone": everyone, **found}, result)
+        torch.save({"processes": processes.count, "everyone": everyone, "told": told, **found}, result)
     state.destroy_process_group()

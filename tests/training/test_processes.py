@@ -12,7 +12,7 @@ from dmae.modeling import VideoFeatures, load_pretrained
 from dmae.training.batches.frames import CachedFrames
 from dmae.training.commands import evaluate
 from dmae.training.corpora import load_samples
-from dmae.training.processes import ALONE, Processes
+from dmae.training.distributed import ALONE, Processes
 
 SCRIPT = ROOT / "tests" / "support" / "two_process_evaluation.py"
 
@@ -60,6 +60,12 @@ def test_three_processes_measure_what_one_does(three_processes, corpus, model, c
     if case == "corpus":
         assert [video for video, _ in expected["skipped"]] == ["02.mp4"]
         assert {"hard_negative_accuracy/word", "query_bank/t2v_R@1", "softmax_prior/v2t_R@1"} <= set(found["metrics"])
+
+
+@pytest.mark.distributed
+def test_scores_that_are_no_numbers_are_told_to_every_process(three_processes):
+    (told,) = set(three_processes["told"])
+    assert told.startswith("the model gives 1 texts scores that are no numbers (NaN or infinite): ")
 
 
 @pytest.mark.distributed

@@ -1,6 +1,8 @@
 """What a frame cache holds of each video."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from dmae.modeling import InputError
 
@@ -29,3 +31,8 @@ class CacheSettings:
             raise InputError("num_frames and size must be positive, candidates positive and odd")
         if self.sampling == "per_second" and self.candidates != 1:
             raise InputError('sampling="per_second" has no segments to draw from: use candidates=1')
+
+
+def differences(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
+    """In words in what two settings differ: `size=224 there, 112 here`."""
+    return ", ".join(f"{name}={theirs[name]} there, {ours[name]} here" for name in ours if theirs[name] != ours[name])

@@ -11,7 +11,7 @@ from accelerate.utils import send_to_device
 from torch.utils.data import Dataset
 
 from dmae.modeling import DmaeProcessor
-from dmae.modeling.normalization import Normalizer
+from dmae.modeling.encoding import Normalizer
 
 from ..corpora import VideoSample
 from .caption_edits import CaptionEditor, exchange_events

@@ -8,8 +8,8 @@ import torch
 from tqdm.auto import tqdm
 
 from dmae.modeling import DmaeError, DmaeVideoProcessor, read_frames
+from dmae.modeling.encoding import cropped_bytes
 from dmae.modeling.frame_loader import FrameLoader
-from dmae.modeling.normalization import cropped_bytes
 
 from ..corpora import CorpusError, VideoSample
 

@@ -17,12 +17,12 @@ import torch
 from tqdm.auto import tqdm
 
 from dmae.modeling import DmaeVideoProcessor
+from dmae.modeling.encoding import cropped_bytes
 from dmae.modeling.frame_loader import FrameLoader
-from dmae.modeling.normalization import cropped_bytes
 
 from ..corpora import CorpusError, VideoSample
-from ..processes import ALONE, Processes
-from .cache_settings import CacheSettings
+from ..distributed import ALONE, Processes
+from .cache_settings import CacheSettings, differences
 from .video_identity import VideoState, digest_of, state_of
 
 SHARD = "frames-*.arrow"
@@ -207,7 +207,10 @@ class _Shards:
         except (KeyError, TypeError, ValueError) as error:
             raise CorpusError(f"{self.folder / name}: was not written by `dmae frames`") from error
         if expected is not None and settings != expected:
-            raise CorpusError(f"{self.folder}: holds frames with other settings ({settings}); choose another folder")
+            differing = differences(asdict(settings), asdict(expected))
+            raise CorpusError(
+                f"{self.folder}: has frames with other settings ({differing}): give the same, or choose another folder"
+            )
         if "digest" not in reader.schema.names:
             self.old += 1
             return settings

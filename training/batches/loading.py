@@ -18,6 +18,7 @@ from dmae.modeling import DmaeProcessor, DmaeVideoProcessor
 
 from ..config import ConfigError, TrainConfig
 from ..corpora import CorpusError, load_samples
+from .cache_settings import differences
 from .caption_edits import CaptionEditor
 from .collation import Collator, PairBatch, PairDataset, Row
 from .frame_source import FrameMemory, FrameReader, leave_signals_to_parent, read_video
@@ -128,7 +129,10 @@ def make_frames(samples: list, video_processor: DmaeVideoProcessor, config: Trai
     ours["size"] = size.height if squashed else crop_size.height
     ours["squashed"] = squashed and size.height == size.width
     if ours != theirs:
-        raise ConfigError(f"cache_frames={config.cache_frames} holds {theirs}, but this run needs {ours}")
+        raise ConfigError(
+            f"cache_frames={config.cache_frames} has other settings ({differences(theirs, ours)}): make one for this "
+            "run with `dmae frames`, or set what differs as it is there"
+        )
     return frames
 
 

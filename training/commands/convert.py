@@ -5,6 +5,8 @@ import json
 import sys
 from pathlib import Path
 
+from dmae.modeling.written_files import check_writable
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("weights", metavar="WEIGHTS", help="a state_dict: .bin, .pt, .pth or .safetensors")
@@ -18,6 +20,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from ..release.convert import CLIP_TOKENIZER, convert, load_state_dict, make_processor
 
+    check_writable("DEST", args.destination, folder=True)
     conversion = convert(load_state_dict(args.weights), num_frames=args.num_frames, max_words=args.max_words)
     processor = make_processor(conversion.model.config, args.tokenizer or CLIP_TOKENIZER)
     conversion.model.save_pretrained(args.destination)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dmae.modeling import InputError
+from dmae.modeling.written_files import check_writable, writing
 
 from ..evaluation.measures import COLUMNS, DIRECTIONS, RANKINGS, notes_on
 
@@ -71,14 +72,14 @@ def run(args: argparse.Namespace) -> int:
     from dmae.modeling import load_pretrained  # heavy libraries only when the command runs
     from dmae.modeling.precision import place, precision_of
 
+    from ..distributed import Processes
     from ..evaluation.evaluation import encode_samples, evaluate_encoded
-    from ..processes import Processes
 
     for name in ("batch_size", "num_frames", "max_words"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             raise InputError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(args, name)}")
-    if args.json and not Path(args.json).expanduser().parent.is_dir():  # known before the work, not after it
-        raise InputError(f"--json {args.json}: there is no such folder")
+    if args.json not in (None, "-"):
+        check_writable("--json", Path(args.json).expanduser())
     started = time.monotonic()
     state = _state(args)
     processes = Processes.of(state)
@@ -179,7 +180,8 @@ def _write(report: dict, destination: str | None) -> None:
         print(text)
         return
     if destination:
-        Path(destination).expanduser().write_text(text + "\n", encoding="utf-8")
+        with writing("--json", destination):
+            Path(destination).expanduser().write_text(text + "\n", encoding="utf-8")
     print_report(report)
 
 

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from datetime import timedelta
 
 from dmae.modeling.errors import printable
+from dmae.modeling.written_files import check_writable
 
 from ..batches.cache_settings import CacheSettings
 
@@ -46,13 +47,14 @@ def run(args: argparse.Namespace) -> int:
 
     from ..batches.frames import write_frame_cache
     from ..corpora import load_samples
-    from ..processes import Processes
+    from ..distributed import Processes
 
     candidates = args.candidates
     if candidates is None:
         candidates = 1 if args.sampling == "per_second" else CacheSettings.candidates
     settings = CacheSettings(args.num_frames, candidates, args.size, args.sampling, args.squash)
     places = {"videos": args.videos, "annotations": args.annotations, "missing": args.missing}
+    check_writable("DEST", args.destination, folder=True)
     samples = load_samples(args.source, args.split, **places)
     # No GPU is needed, and a process that is done waits as long as another decodes.
     state = PartialState(cpu=True, timeout=timedelta(days=30))

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 from dmae.modeling import InputError
+from dmae.modeling.written_files import check_writable
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -39,6 +40,7 @@ def run(args: argparse.Namespace) -> int:
     from ..synthetic.init import new_model
     from ..synthetic.stills import MEASURED, train_towers, vocabulary
 
+    check_writable("DEST", args.destination, folder=True)
     captions = [caption for sample in load_samples(args.captions, args.split) for caption in sample.captions]
     names = ("image_size", "patch_size", "width", "num_frames", "seed", "vision_layers", "text_layers")
     options = {name: getattr(args, name) for name in (*names, "temporal_layers")}

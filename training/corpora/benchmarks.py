@@ -17,15 +17,15 @@ from typing import Any
 from dmae.modeling.file_names import normal
 from dmae.modeling.media_files import VIDEO_SUFFIXES
 
-from .folder import without_missing
+from .folder import csv_rows, without_missing
 from .plain_pickle import read_plain_pickle
 from .samples import CorpusError, VideoSample, caption_tuple, merge_rows, warn_uncaptioned
-from .tables import csv_rows
 from .video_places import LocalVideos, VideoPlace
 
 SENTENCE_ORDERS = ("file", "time")
 # CLIP4Clip reads the whole seconds 0 to 31. What was annotated are the first 30 s (LocalizingMoments, README).
 DIDEMO_SECONDS = 32.0
+CLIP4CLIP_FILES = "https://github.com/ArrowLuo/CLIP4Clip/releases/download/v0.0"
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +40,9 @@ class Protocol:
     num_frames: int
     max_words: int
     sampling: str = "per_second"
+
+
+SHORT, PARAGRAPHS = Protocol(num_frames=12, max_words=32), Protocol(num_frames=64, max_words=64)
 
 
 @dataclass(frozen=True)
@@ -248,8 +251,8 @@ BENCHMARKS = {
         },
         num_videos={"train": 9000, "test": 1000},
         read=_msrvtt,
-        protocol=Protocol(num_frames=12, max_words=32),
-        annotations_from="https://github.com/ArrowLuo/CLIP4Clip/releases/download/v0.0/msrvtt_data.zip",
+        protocol=SHORT,
+        annotations_from=f"{CLIP4CLIP_FILES}/msrvtt_data.zip",
         videos_from="https://www.robots.ox.ac.uk/~maxbain/frozen-in-time/data/MSRVTT.zip",
         hub_id="mteb/MSR-VTT",
         hub_revision="4661603cee25c1fd370e5478a2953203cf37155b",
@@ -260,8 +263,8 @@ BENCHMARKS = {
         files={split: (f"{split}_list.txt", "raw-captions.pkl") for split in ("train", "val", "test")},
         num_videos={"train": 1200, "val": 100, "test": 670},
         read=_msvd,
-        protocol=Protocol(num_frames=12, max_words=32),
-        annotations_from="https://github.com/ArrowLuo/CLIP4Clip/releases/download/v0.0/msvd_data.zip",
+        protocol=SHORT,
+        annotations_from=f"{CLIP4CLIP_FILES}/msvd_data.zip",
         videos_from="https://www.cs.utexas.edu/users/ml/clamp/videoDescription/YouTubeClips.tar",
         hub_id="mteb/MSVD",
         hub_revision="177cefe5957363d1617f0427fcfa00ff0b0d7da8",
@@ -272,7 +275,7 @@ BENCHMARKS = {
         files={split: (f"{split}_list.txt", f"{split}_data.json") for split in ("train", "val", "test")},
         num_videos={"train": 8392, "val": 1065, "test": 1004},
         read=_didemo,
-        protocol=Protocol(num_frames=64, max_words=64),
+        protocol=PARAGRAPHS,
         annotations_from="https://github.com/LisaAnne/LocalizingMoments/tree/master/data",
         other_sources=dict.fromkeys(
             (f"{split}_list.txt" for split in ("train", "val", "test")),
@@ -288,7 +291,7 @@ BENCHMARKS = {
         files={"train": ("train.json",), "val": ("val_1.json",), "test": ("val_1.json",)},
         num_videos={"train": 10009, "val": 4917, "test": 4917},
         read=_activitynet,
-        protocol=Protocol(num_frames=64, max_words=64),
+        protocol=PARAGRAPHS,
         annotations_from="https://cs.stanford.edu/people/ranjaykrishna/densevid/captions.zip",
         videos_from="http://activity-net.org/download.html",
         hub_id="mteb/ActivityNet_Captions_val2",

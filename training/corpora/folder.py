@@ -1,7 +1,15 @@
 """A folder of videos with a table of captions beside them: `captions.jsonl`, or the `metadata.csv` /
-`metadata.jsonl` of datasets' videofolder convention."""
+`metadata.jsonl` of datasets' videofolder convention.
 
+Tables are read strictly: what one does not say clearly is refused with its row.
+"""
+
+import csv
+import json
 import logging
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
@@ -9,9 +17,10 @@ from dmae.modeling.media_files import VIDEO_SUFFIXES
 from dmae.modeling.remote_videos import RemoteVideo, is_url
 
 from .samples import CorpusError, VideoSample, merge_rows, sample_from_row
-from .tables import read_rows
 from .video_places import LocalVideos, VideoPlace, file_name
 
+# A line that begins with the name of a video, inside a text: another row, which a quote that was not closed swallowed.
+SWALLOWED_ROW = re.compile(rf"\n[^,\n]*(?:{'|'.join(map(re.escape, sorted(VIDEO_SUFFIXES)))})\"?,", re.IGNORECASE)
 TABLES = ("captions.jsonl", "metadata.jsonl", "metadata.csv")
 SPLIT_NAMES = {
     "train": ("train", "training"),
@@ -28,9 +37,9 @@ def load_folder(
     """The samples of one split of a folder.
 
     The table lies in a folder named after the split, or directly in `folder`. A table directly in `folder` whose
-    names begin with the splits' folders ("train/1.mp4") is divided by them; otherwise it is one split, whatever it
-    is called. Names in the table are relative to `videos`, by default the table's own folder; URLs (`s3://…`, `hf://…`)
-    stand for themselves, and are read where they are.
+    names begin with the splits' folders ("train/1.mp4") is divided by them; otherwise it is one split, train, val or
+    test as asked. Names in the table are relative to `videos`, by default the table's own folder; URLs (`s3://…`,
+    `hf://…`) stand for themselves, and are read where they are.
     """
     table, root, prefixes = _find_table(folder, split)
     place = videos or LocalVideos(root)
@@ -87,12 +96,19 @@ def _find_table(folder: Path, split: str) -> tuple[Path, Path, tuple[str, ...]]:
         for table in TABLES:
             if (folder / name / table).is_file():
                 return folder / name / table, folder / name, ()
-    splits = [name for group in SPLIT_NAMES.values() for name in group if (folder / name).is_dir()]
+    known = [name for group in SPLIT_NAMES.values() for name in group]
+    splits = [name for name in known if (folder / name).is_dir()]
+    divided = any((folder / name).is_dir() for name in names)
     for table in TABLES:
         if (folder / table).is_file():
-            if splits and not any((folder / name).is_dir() for name in names):
+            if splits and not divided:
                 break
-            return folder / table, folder, names if splits else ()
+            if not (divided or split in known):
+                raise CorpusError(
+                    f"{folder / table} is not divided into splits and has no '{split}': ask for train, val or test to "
+                    "take all of it"
+                )
+            return folder / table, folder, names if divided else ()
     if splits:
         raise CorpusError(f"{folder} has no split '{split}': there is {', '.join(splits)}")
     raise CorpusError(
@@ -133,3 +149,78 @@ def _warn_uncaptioned(place: VideoPlace, samples: list[VideoSample], table: Path
     if extra:
         names = ", ".join(extra[:3]) + (", …" if len(extra) > 3 else "")
         logger.warning("%s: %d videos in %s have no caption and are left out (%s)", table, len(extra), place, names)
+
+
+def read_rows(table: Path) -> Iterator[dict]:
+    """The rows of a .csv, or of a file of JSON lines.
+
+    Raises:
+        CorpusError: the file or a row of it cannot be read as it stands.
+    """
+    try:
+        with open(table, encoding="utf-8-sig", newline="") as file:
+            yield from csv_rows(file, table) if table.suffix == ".csv" else _json_rows(file, table)
+    except UnicodeDecodeError as error:
+        raise CorpusError(f"{table} cannot be read ({error}): save it as UTF-8 text") from None
+
+
+def csv_rows(lines: Iterable[str], table: Path | str) -> Iterator[dict[str, str]]:
+    """Rows of comma-separated values by the names in the first line, each with a value for every name."""
+    reader = csv.reader(lines, strict=True)
+    number, line = 0, 1
+
+    def refuse(what: str) -> CorpusError:
+        row = f"row {number} (line {line})" if number else "the line of names"
+        return CorpusError(f"{table}, {row} {what}")
+
+    names: list[str] | None = None
+    while True:
+        line = reader.line_num + 1
+        try:
+            values = next(reader, None)
+        except csv.Error as error:
+            number += names is not None
+            what = f"cannot be read ({error}): close its quotes, and double those that are part of a text"
+            raise refuse(what) from None
+        if values is None:
+            return
+        if not values:  # an empty line
+            continue
+        if names is None:
+            names = values
+            twice = [name for name, count in Counter(names).items() if count > 1 and name.strip()]
+            if twice:
+                raise refuse(f"has the column {twice[0]!r} twice: give each a name of its own")
+            continue
+        number += 1
+        surplus = any(value.strip() for value in values[len(names) :])
+        if len(values) < len(names) or surplus:
+            raise refuse(
+                f"has {len(values)} values for {len(names)} columns: put a text that holds commas in double quotes"
+            )
+        row = dict(zip(names, values))
+        if any(SWALLOWED_ROW.search(value) for value in values):
+            raise refuse("swallows rows after it: close its quotes")
+        yield row
+
+
+def _json_rows(lines: Iterable[str], table: Path) -> Iterator[dict]:
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line, object_pairs_hook=_once_each)
+        except ValueError as error:
+            raise CorpusError(f"{table}, line {number} is not JSON: {error}") from None
+        if not isinstance(row, dict):
+            raise CorpusError(f"{table}, line {number} must be an object, not {line.strip():.40}")
+        yield row
+
+
+def _once_each(pairs: list[tuple[str, object]]) -> dict:
+    """An object, whose names must be different: Python would keep the last of two values without a word."""
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise ValueError(f"{twice!r} is there twice")
+    return row

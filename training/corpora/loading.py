@@ -8,10 +8,8 @@ from typing import Any
 from .benchmarks import BENCHMARKS, SENTENCE_ORDERS, load_benchmark
 from .folder import has_table, load_folder
 from .hub import load_hub
-from .samples import CorpusError, HardNegative, VideoSample
+from .samples import CorpusError, VideoSample
 from .video_places import LocalVideos, VideoPlace, video_place
-
-__all__ = ["CorpusError", "HardNegative", "VideoSample", "load_samples"]
 
 REPO_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
@@ -71,19 +69,9 @@ def load_samples(
         samples = _benchmark_from_hub(source, split, share)
     elif folder.is_dir() and (has_table(folder, split) or not any(folder.rglob("*.parquet"))):
         samples = load_folder(folder, split, videos=place, missing=missing)
-    elif not folder.is_dir() and not REPO_ID.fullmatch(source):
-        raise CorpusError(
-            f"{source!r} is no folder here, no dataset of the Hub (owner/name) and none of {', '.join(BENCHMARKS)}"
-        )
     else:
-        samples = load_hub(
-            str(folder) if folder.is_dir() else source,
-            split,
-            name=name,
-            revision=revision,
-            videos=place,
-            **share,
-        )
+        name_or_folder = str(folder) if folder.is_dir() else _repository(source)
+        samples = load_hub(name_or_folder, split, name=name, revision=revision, videos=place, **share)
     if not isinstance(samples, list):
         return samples
     if not samples:
@@ -116,6 +104,14 @@ def _benchmark_from_hub(source: str, split: str, share: dict):
         )
     logger.warning("%s holds %s: do not compare with published numbers", benchmark.hub_id, benchmark.hub_note)
     return load_hub(benchmark.hub_id, benchmark.hub_split, revision=benchmark.hub_revision, **share)
+
+
+def _repository(source: str) -> str:
+    if not REPO_ID.fullmatch(source):
+        raise CorpusError(
+            f"{source!r} is no folder here, no dataset of the Hub (owner/name) and none of {', '.join(BENCHMARKS)}"
+        )
+    return source
 
 
 def _share(samples: list[VideoSample], process_index: int, num_processes: int) -> list[VideoSample]:

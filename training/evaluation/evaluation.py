@@ -8,27 +8,15 @@ from typing import Any, NamedTuple
 import torch
 from tqdm.auto import tqdm
 
+from dmae.modeling import ModelError
 from dmae.modeling.encoding import encode_texts, encode_videos, inference
 from dmae.modeling.features import TextFeatures, VideoFeatures
 from dmae.modeling.frame_loader import FrameLoader
 
 from ..corpora.samples import CorpusError, HardNegative, VideoSample, merge_rows
+from ..distributed import ALONE, Processes
 from ..metrics.video_text_retrieval.ranking import retrieval_metrics, text_to_video_metrics, video_to_text_metrics
-from ..processes import ALONE, Processes
 from .score_normalization import QueryBank, dual_softmax, softmax_prior
-
-__all__ = [
-    "EncodedSamples",
-    "SkippedVideo",
-    "encode_readable_videos",
-    "encode_samples",
-    "evaluate_encoded",
-    "evaluate_model",
-    "hard_negative_accuracy",
-    "hard_negative_outcomes",
-    "retrieval_metrics",
-    "similarity_matrix",
-]
 
 logger = logging.getLogger(__name__)
 
@@ -120,9 +108,13 @@ def evaluate_encoded(
 
     Returns:
         `retrieval_metrics`, `hard_negative_accuracy`, and "num_videos", "num_texts", "num_skipped".
+
+    Raises:
+        ModelError: on every process, where a score is no number.
     """
     progress = progress and processes.main
     mine = None if encoded.text is None else similarity_matrix(model, encoded.text, encoded.video, progress=progress)
+    require_numbers(mine, processes)
     similarity = processes.whole(mine)
     accuracies = hard_negative_accuracy(model, processor, encoded, progress=progress, processes=processes)
     bank = _query_bank(model, processor, query_bank, encoded.video, progress, processes) if query_bank else None
@@ -163,6 +155,16 @@ def similarity_matrix(
             scores[rows] = model.similarity(text[rows].to(model.device, torch.float32), video).cpu()
             bar.update(len(rows))
     return scores
+
+
+def require_numbers(similarity: torch.Tensor | None, processes: Processes = ALONE) -> None:
+    """Raises `ModelError`, on all of the processes, where any of them holds a score that is NaN or infinite."""
+    broken = 0 if similarity is None else len(similarity) - int(similarity.isfinite().all(dim=1).sum())
+    if total := sum(processes.gather(broken)):
+        raise ModelError(
+            f"the model gives {total} texts scores that are no numbers (NaN or infinite): take --precision fp32, or, "
+            "where that is no better, another checkpoint: its weights are damaged"
+        )
 
 
 def hard_negative_accuracy(

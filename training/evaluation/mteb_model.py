@@ -25,7 +25,7 @@ from dmae.modeling.encoding import encode_texts
 from dmae.modeling.loading import load_pretrained
 
 from ..corpora.samples import VideoSample
-from .evaluation import encode_readable_videos, similarity_matrix
+from .evaluation import encode_readable_videos, require_numbers, similarity_matrix
 
 logger = logging.getLogger(__name__)
 
@@ -161,6 +161,7 @@ class DmaeSearchModel:
             raise InputError(f"DMAE compares texts with videos, this task {kind} with {corpus_kind}")
         text, video = (features, corpus) if kind == "text" else (corpus, features)
         scores = similarity_matrix(self.model, text, video, progress=False)
+        require_numbers(scores)
         scores = scores if kind == "text" else scores.t()
         results = {str(query): {} for query in queries["id"]}  # one that could not be read finds nothing
         for query, row in zip(ids, scores):

@@ -16,8 +16,8 @@ from tqdm.auto import tqdm
 from transformers import get_cosine_schedule_with_warmup
 
 from dmae.modeling import DmaeModel, DmaeProcessor, dmae_similarity, info_nce_loss
+from dmae.modeling.encoding import Normalizer
 from dmae.modeling.losses import MAX_LOGIT_SCALE, CappedScale
-from dmae.modeling.normalization import Normalizer
 
 from .captions import SIZE_WORDS
 from .rendering import render

@@ -86,7 +86,7 @@ def test_stats_export_and_delete(place, capsys, tmp_path):
     copy = VideoIndex.create(tmp_path / "copy", dim=2)
     copy.add_embeddings(["x", "y"], [[[1.0, 0.0]], [[0.0, 1.0]]])
     status, out, err = run(capsys, "delete", "x", "nope", "--index", tmp_path / "copy")
-    assert status == 1 and "1 deleted, 1 left" in out and "1 of the ids" in err
+    assert status == 1 and "1 deleted, 1 left" in out and "not in the index: nope (" in err
 
 
 @pytest.mark.parametrize(
@@ -103,6 +103,8 @@ def test_stats_export_and_delete(place, capsys, tmp_path):
         ("search", "x", "--model", "MODEL", "--index", "INDEX", "--like", "a text"),
         ("search", "--model", "MODEL", "--index", "INDEX"),
         ("search", "x", "--index", "INDEX"),
+        ("search", "x", "--model", "MODEL", "--index", "INDEX", "--html", "/nowhere/x.html"),
+        ("search", "x", "--model", "MODEL", "--index", "INDEX", "--thumbnails", "MODEL/config.json/thumbs"),
         ("index", "/nowhere", "--model", "MODEL", "--index", "INDEX"),
         ("index", "/nowhere", "--model", "MODEL", "--index", "NEW"),
         ("search", "misspelt.mp4", "--model", "MODEL", "--index", "INDEX"),
@@ -115,7 +117,7 @@ def test_stats_export_and_delete(place, capsys, tmp_path):
 def test_a_users_error_is_one_line_and_exit_status_2(place, capsys, argv):
     names = {"MODEL": place.model, "INDEX": place.index, "VIDEOS": place.videos, "FOLDER": place.folder}
     names["NEW"] = str(place.folder / "new")
-    status, out, err = run(capsys, *(names.get(word, word) for word in argv))
+    status, out, err = run(capsys, *(names.get(word, word.replace("MODEL/", f"{place.model}/")) for word in argv))
     lines = [line for line in err.splitlines() if line.strip()]
     assert status == 2 and not out
     assert len(lines) == 1 and lines[0].startswith(f"dmae {argv[0]}: error: ")
@@ -126,6 +128,13 @@ def test_a_users_error_is_one_line_and_exit_status_2(place, capsys, argv):
 def test_an_empty_part_is_called_by_its_option(place, capsys, option):
     argv = ("search", "x", "--model", place.model, "--index", place.index, f"--{option}", " ")
     assert run(capsys, *argv)[2].startswith(f"dmae search: error: --{option} is empty")
+
+
+@pytest.mark.parametrize("option", ["--html", "--thumbnails"])
+def test_a_place_that_cannot_be_written_is_told_before_a_model_is_loaded(place, capsys, option):
+    wrong = Path(place.model, "config.json", "x")
+    status, _, err = run(capsys, "search", "x", "--model", "/nowhere", "--index", place.index, option, wrong)
+    assert status == 2 and f"{option} {wrong} cannot be written: " in err and "another place" in err
 
 
 def test_every_command_has_help_with_an_example(capsys):

@@ -9,7 +9,7 @@ from embeddings import exhaustive, texts, videos
 
 from dmae.retrieval import SearchLimits, VideoIndex
 from dmae.retrieval.search.scoring import CandidateFrames, ScoreOptions, score_candidates
-from dmae.retrieval.storage.frame_merging import merge_frames
+from dmae.retrieval.storage.rows import merge_frames
 
 COUNT = 1500
 DIM = 32

@@ -8,24 +8,24 @@ from torch.nn.functional import normalize
 from dmae.modeling.features import TextFeatures
 from dmae.retrieval import SearchLimits, VideoIndex
 from dmae.retrieval.search import stage_one, stage_two
-from dmae.retrieval.search.arrays import VectorArray
 from dmae.retrieval.search.combination import Queries
 from dmae.retrieval.search.scoring import ScoreOptions
 from dmae.retrieval.search.stage_two import least_promising
-from dmae.retrieval.storage import dot_products
+from dmae.retrieval.storage import vectors as storage
+from dmae.retrieval.storage.vectors import VectorArray
 
 
 @pytest.mark.parametrize("fast_int8", [True, False])
 @pytest.mark.parametrize("dtype, error", [("int8", 0.02), ("float16", 0.002), ("float32", 1e-6)])
 @pytest.mark.parametrize("queries", [1, 3])
 def test_dot_products_of_every_storage(dtype, error, fast_int8, queries, monkeypatch):
-    if fast_int8 and not dot_products.int8_is_fast():
+    if fast_int8 and not storage.int8_is_fast():
         pytest.skip("this processor has no int8 products")
-    monkeypatch.setattr(dot_products, "int8_is_fast", lambda: fast_int8)
+    monkeypatch.setattr(storage, "int8_is_fast", lambda: fast_int8)
     generator = torch.Generator().manual_seed(0)
     rows = normalize(torch.randn(5000, 64, generator=generator), dim=1)
     vectors = 3 * torch.randn(queries, 64, generator=generator)
-    stored, scales = dot_products.quantise(rows) if dtype == "int8" else (rows.to(getattr(torch, dtype)), None)
+    stored, scales = storage.quantise(rows) if dtype == "int8" else (rows.to(getattr(torch, dtype)), None)
     array = VectorArray(64, stored.dtype)
     for start in (0, 2000):
         stop = start + 2000 if start == 0 else None

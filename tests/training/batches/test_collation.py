@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from training_parts import WORDS, tiny_model, write_corpus
 
-from dmae.modeling.normalization import Normalizer
+from dmae.modeling.encoding import Normalizer
 from dmae.training.batches.caption_edits import CaptionEditor
 from dmae.training.batches.collation import Collator, PairDataset, Row, exchange_halves, to_device, twin_of
 from dmae.training.batches.loading import make_batches

@@ -118,7 +118,9 @@ def test_squashed_pictures_are_kept_apart_from_cropped_ones(tmp_path):
     direct = whole(str(wide), do_rescale=False, do_normalize=False, return_tensors="pt")["pixel_values_videos"][0]
     assert frames[0][0].equal(direct)
     cropped = DmaeVideoProcessor(num_frames=4, size={"shortest_edge": 32}, crop_size=square)
-    with pytest.raises(ConfigError, match=r"'squashed': True.*needs .*'squashed': False"):
+    with pytest.raises(
+        ConfigError, match=r"other settings \(squashed=True there, False here\): make one for this run"
+    ):
         make_frames(samples, cropped, config, progress=False)
 
 
@@ -222,7 +224,8 @@ def test_wrong_folders_are_told(samples, tmp_path):
     with pytest.raises(CorpusError, match="not a frame cache"):
         CachedFrames(tmp_path, samples)
     write_frame_cache(samples, tmp_path, SETTINGS, workers=0, progress=False)
-    with pytest.raises(CorpusError, match="other settings"):
+    differing = r"other settings \(num_frames=4 there, 5 here, size=32 there, 224 here\): give the same, or choose"
+    with pytest.raises(CorpusError, match=differing):
         write_frame_cache(samples, tmp_path, CacheSettings(num_frames=5), workers=0, progress=False)
     with pytest.raises(CorpusError, match="none of the 1 videos"):
         CachedFrames(tmp_path, [VideoSample("other", "other.mp4", ("x",))])

@@ -56,6 +56,19 @@ def parquet(tmp_path):
     return str(tmp_path / "corpus")
 
 
+def test_a_split_that_a_table_does_not_have_is_refused(folder):
+    """A table without splits is train, val or test as asked; any other name is a mistake, or a folder beside it."""
+    assert [len(load_samples(str(folder), split)) for split in ("train", "validation", "test")] == [2, 2, 2]
+    with pytest.raises(
+        CorpusError, match=r"captions\.jsonl is not divided into splits and has no 'foo': ask for train"
+    ):
+        load_samples(str(folder), "foo")
+    touch(folder, "foo/c.mp4")
+    with (folder / "captions.jsonl").open("a") as table:
+        table.write(json.dumps({"video": "foo/c.mp4", "caption": "a cat"}) + "\n")
+    assert [sample.captions for sample in load_samples(str(folder), "foo")] == [("a cat",)]
+
+
 def test_folder_with_captions(folder):
     samples = load_samples(str(folder), "test")
     assert samples == [

@@ -13,7 +13,7 @@ import torch
 from datasets import Dataset
 from places import CLIPS
 
-from dmae.modeling import DmaeModel, DmaeProcessor, encode_texts, read_frames
+from dmae.modeling import DmaeModel, DmaeProcessor, ModelError, encode_texts, read_frames
 from dmae.training.commands import evaluate as command
 from dmae.training.corpora import CorpusError, HardNegative, VideoSample, load_samples
 from dmae.training.evaluation.evaluation import (
@@ -164,6 +164,16 @@ def test_metrics_are_those_of_the_similarity(model_and_processor, samples, by_ha
     ranked = retrieval_metrics(QueryBank([scores]).normalize(by_hand), own)
     assert metrics["query_bank/t2v_MnR"] == pytest.approx(ranked["t2v_MnR"])
     assert "query_bank/v2t_R@1" not in metrics
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("inf")])
+def test_scores_that_are_no_numbers_are_told_in_one_line(model_and_processor, samples, broken):
+    model, processor = model_and_processor
+    encoded = encode_samples(model, processor, samples, progress=False)
+    encoded.text.sentence_embeds[1] *= broken
+    with pytest.raises(ModelError, match=r"gives 1 texts scores that are no numbers .*--precision fp32") as told:
+        evaluate_encoded(model, processor, encoded, progress=False)
+    assert "\n" not in str(told.value)
 
 
 def test_a_bad_video_is_left_out_with_its_captions(model_and_processor, samples, by_hand, tmp_path, caplog):
@@ -344,7 +354,7 @@ def test_command_in_half_precision(checkpoint, corpus, by_hand, capsys):
 def test_command_refuses_what_cannot_work(checkpoint, corpus, tmp_path):
     with pytest.raises(ValueError, match="--batch-size must be at least 1, not 0"):
         evaluate(checkpoint, corpus, "--batch-size", 0)
-    with pytest.raises(ValueError, match=r"--json .*there is no such folder"):
+    with pytest.raises(ValueError, match=r"--json .*cannot be written: there is no folder"):
         evaluate(checkpoint, corpus, "--json", tmp_path / "nowhere" / "result.json")
     with pytest.raises(CorpusError, match="no folder here"):
         evaluate(checkpoint, tmp_path / "nowhere")

@@ -1,6 +1,10 @@
-"""What programs send that makes no sense: kept from what reads it, answered in one line, and one line in the log."""
+"""What programs send that makes no sense, or would fill the disk before anybody has looked at it: kept from what reads
+it, answered in one line, and one line in the log."""
 
 import logging
+import os
+from contextlib import suppress
+from pathlib import Path
 
 import gradio as gr
 from gradio.route_utils import FnIndexInferError
@@ -8,11 +12,10 @@ from starlette.responses import PlainTextResponse
 
 from dmae.modeling import one_line
 
-from .upload_guard import UPLOAD_ROUTE
-
 LARGEST = 4_000_000  # bytes of a request that is no upload; a query has a thousand characters
 MOST_BRACKETS = 500  # so that no JSON is nested as deep as Python's parser can go
-
+UPLOAD_ROUTE = "/gradio_api/upload"
+FULL = "There is no room for more files at the moment. Try again later."
 
 log = logging.getLogger(__name__)
 
@@ -63,3 +66,30 @@ class RequestGuard:
             return await self._app(scope, replay, send)
         except FnIndexInferError:
             return await PlainTextResponse("There is no such endpoint.", 404)(scope, receive, send)
+
+
+class UploadGuard:
+    """ASGI middleware: answers 507 to an upload that would bring Gradio's temporary folder over `limit` bytes."""
+
+    def __init__(self, app, folder: str, limit: int):
+        self._app, self._folder, self._limit = app, Path(folder), limit
+
+    async def __call__(self, scope, receive, send):
+        if scope["type"] == "http" and scope["path"].rstrip("/").endswith(UPLOAD_ROUTE) and self._is_full(scope):
+            await PlainTextResponse(FULL, status_code=507)(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    def _is_full(self, scope) -> bool:
+        length = dict(scope["headers"]).get(b"content-length", b"0")
+        return folder_bytes(self._folder) + (int(length) if length.isdigit() else 0) > self._limit
+
+
+def folder_bytes(folder: Path) -> int:
+    """Bytes of all files under a folder."""
+    total = 0
+    for parent, _, files in os.walk(folder):
+        for file in files:
+            with suppress(OSError):  # deleted meanwhile
+                total += os.lstat(os.path.join(parent, file)).st_size
+    return total
