@@ -14,7 +14,7 @@ import pyarrow as pa
 import torch
 
 from dmae.modeling.features import TextFeatures
-from dmae.retrieval.search.scoring import ScoreOptions, score_candidates
+from dmae.retrieval.search.scoring import ScoreOptions, score_each
 from dmae.retrieval.search.stage_one import query_vectors
 from dmae.retrieval.storage.rows import pool_frames
 
@@ -55,8 +55,8 @@ def faiss_hnsw(folder, corpus, queries, truth, index):
         started = time.perf_counter()
         _, positions = hnsw.search(query_vectors(query, options).numpy(), hnsw.hnsw.efSearch)
         slots = torch.tensor([slot_of[p] for p in positions[0].tolist() if p in slot_of])
-        scores, _ = score_candidates(query, resident.frames.gather(slots), options)
-        best = slots[scores.topk(truth.shape[1]).indices]
+        scores, _ = score_each(query, resident.frames.gather(slots).as_batch(), options)
+        best = slots[scores[0].topk(truth.shape[1]).indices]
         index._searcher.source.fields(resident.row_ids[best.numpy()])
         seconds.append(time.perf_counter() - started)
         found += len(set(resident.row_ids[best.numpy()].tolist()) & set(truth[a].tolist()))

@@ -6,23 +6,7 @@ import time
 from collections.abc import Iterable
 
 HEAD = 256  # bytes that hold what the formats say of their length
-_BOXES = frozenset(
-    (
-        b"ftyp",
-        b"moov",
-        b"mdat",
-        b"wide",
-        b"free",
-        b"skip",
-        b"pnot",
-        b"uuid",
-        b"meta",
-        b"styp",
-        b"sidx",
-        b"moof",
-        b"mfra",
-    )
-)
+_BOXES = frozenset(b"ftyp moov mdat wide free skip pnot uuid meta styp sidx moof mfra".split())
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 
 

@@ -82,7 +82,7 @@ def explain(
 ) -> Explanation:
     """See `VideoIndex.explain`; `words` are the query's, as `words_of` finds them, `queries` what scores by it."""
     rows, frames = _segments_of(table, video_id)
-    scores, per_frame = (scored[0] for scored in queries.score(_one_batch(frames)))
+    scores, per_frame = (scored[0] for scored in queries.score(frames.as_batch()))
     best = int(scores.argmax())
     real = frames.weights[best] > 0
     embeds = frames.embeds[best, real]
@@ -91,7 +91,7 @@ def explain(
     similarity = [tokens[at].mean(axis=0) for _, at in words]
     labels = query.labels() if isinstance(query, CombinedQuery) else []
     for features, options in queries.parts[1:]:
-        similarity.append(score_each(features, _one_batch(frames), options)[1][0, best, real].numpy())
+        similarity.append(score_each(features, frames.as_batch(), options)[1][0, best, real].numpy())
     return Explanation(
         hit=hit_of(rows.slice(best, 1).to_pylist()[0], float(scores[best]), per_frame[best, real].numpy()),
         words=[word for word, _ in words] + labels,
@@ -104,7 +104,7 @@ def explain(
 def timeline(table: VideoTable, queries: Queries, video_id: str) -> tuple[np.ndarray, np.ndarray]:
     """See `VideoIndex.timeline`."""
     rows, frames = _segments_of(table, video_id)
-    _, per_frame = queries.score(_one_batch(frames))
+    _, per_frame = queries.score(frames.as_batch())
     scores = per_frame[0][frames.weights > 0].numpy()
     times = rows["frame_times"].combine_chunks().flatten().to_numpy().astype(np.float64)
     return times if len(times) == len(scores) else np.empty(0), scores
@@ -119,7 +119,7 @@ def rescore(table: VideoTable, queries: Queries, ids: Sequence[str]) -> list[Sea
     if rows is None or not rows.num_rows:
         return []
     frames = frames_of(rows, table.settings.dim, table.settings.dtype)
-    scores, per_frame = (scored[0] for scored in queries.score(_one_batch(frames)))
+    scores, per_frame = (scored[0] for scored in queries.score(frames.as_batch()))
     fields, real = rows.select(columns).to_pylist(), frames.weights > 0
     hits = [hit_of(row, float(scores[n]), per_frame[n, real[n]].numpy()) for n, row in enumerate(fields)]
     best = {hit.id: hit for hit in sorted(hits, key=lambda hit: hit.score)}  # the best segment of each video
@@ -135,8 +135,3 @@ def _segments_of(table: VideoTable, video_id: str) -> tuple[pa.Table, CandidateF
     if table.settings.format > 1:
         rows = rows.sort_by("segment_number")
     return rows, frames_of(rows, table.settings.dim, table.settings.dtype)
-
-
-def _one_batch(frames: CandidateFrames) -> CandidateFrames:
-    """Frames of C videos as those of one query's candidates."""
-    return CandidateFrames(*(part[None] for part in frames))

@@ -1,4 +1,4 @@
-"""The DMAE score of one query against a few candidate videos, with the nearest-frame table read from the index.
+"""The DMAE score of queries against a few candidate videos each, with the nearest-frame table read from the index.
 
 The same number as `dmae.modeling.dmae_similarity` (a test holds them together); what differs is that the video side's
 attention comes ready, and that the scores of single frames come out as well.
@@ -45,20 +45,18 @@ class CandidateFrames(NamedTuple):
     nearest: torch.Tensor
     gains: torch.Tensor
 
-
-def score_candidates(query: TextFeatures, frames: CandidateFrames, options: ScoreOptions):
-    """Scores one query, features of a batch of one, against C videos.
-
-    Returns:
-        scores `(C,)`, and frame scores `(C, F)`: half the sentence's similarity to the frame and half that of the
-        word most similar to it (only the sentence's without textual attention).
-    """
-    scores, frame_scores = score_each(query, CandidateFrames(*(part[None] for part in frames)), options)
-    return scores[0], frame_scores[0]
+    def as_batch(self) -> "CandidateFrames":
+        """The same videos as the candidates of one query, `(1, C, …)`."""
+        return CandidateFrames(*(part[None] for part in self))
 
 
 def score_each(queries: TextFeatures, frames: CandidateFrames, options: ScoreOptions):
-    """As `score_candidates` for A queries, each with C videos of its own: `(A, C)` and `(A, C, F)`."""
+    """Scores A queries, each with C videos of its own.
+
+    Returns:
+        scores `(A, C)`, and frame scores `(A, C, F)`: half the sentence's similarity to the frame and half that of the
+        word most similar to it (only the sentence's without textual attention).
+    """
     used = (queries.word_weights > 0).any(dim=0)
     tokens, weights = queries.sentence_embeds[:, None], queries.word_weights[:, used]
     if options.textual_attention:

@@ -11,7 +11,7 @@ from dmae.modeling.similarity import nearest_frames
 from dmae.modeling.text_bank import BANK_FILE, save_text_bank
 from dmae.retrieval import VideoIndex, VideoIndexError
 from dmae.retrieval.search.confidence import Judge
-from dmae.retrieval.search.scoring import CandidateFrames, ScoreOptions, score_candidates
+from dmae.retrieval.search.scoring import CandidateFrames, ScoreOptions, score_each
 from dmae.retrieval.storage.rows import pool_frames
 
 COUNT, DIM = 300, 32
@@ -20,7 +20,7 @@ COUNT, DIM = 300, 32
 def top(features: TextFeatures, frames: CandidateFrames) -> tuple[torch.Tensor, torch.Tensor]:
     """The best score of each text and its video's mean frame."""
     rows = (features[a : a + 1] for a in range(len(features.sentence_embeds)))
-    scores = torch.stack([score_candidates(row, frames, ScoreOptions())[0] for row in rows])
+    scores = torch.cat([score_each(row, frames.as_batch(), ScoreOptions())[0] for row in rows])
     best = scores.max(dim=1)
     return best.values, pool_frames(frames.embeds, frames.weights)[best.indices]
 

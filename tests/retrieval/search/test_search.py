@@ -7,8 +7,9 @@ import pytest
 import torch
 from embeddings import exhaustive, texts, videos
 
+from dmae.modeling import TextFeatures
 from dmae.retrieval import SearchLimits, VideoIndex
-from dmae.retrieval.search.scoring import CandidateFrames, ScoreOptions, score_candidates
+from dmae.retrieval.search.scoring import CandidateFrames, ScoreOptions, score_each
 from dmae.retrieval.storage.rows import merge_frames
 
 COUNT = 1500
@@ -212,10 +213,6 @@ def test_a_text_without_words_scores_as_the_reference_does():
     sentence, words, weights = texts(frame_embeds, 1)
     features = (sentence, words, weights * 0)
     frames = CandidateFrames(frame_embeds, mask, torch.zeros(3, 6, dtype=torch.long), torch.zeros(3, 6))
-    scores, _ = score_candidates(
-        SimpleNamespace(**dict(zip(("sentence_embeds", "word_embeds", "word_weights"), features))),
-        frames,
-        ScoreOptions(),
-    )
+    (scores,), _ = score_each(TextFeatures(*features), frames.as_batch(), ScoreOptions())
     values, _ = exhaustive(features, frame_embeds, mask, k=3, visual_attention=False)
     torch.testing.assert_close(scores.sort(descending=True).values, values[0])
