@@ -28,8 +28,12 @@ _TROUBLES = {
     ("read-only file system", "os error 30", "permission denied", "os error 13"): "the location is not writable; "
     "use a folder you may write to, or open the index for searching only",
     ("nosuchbucket",): "the object store has no such bucket; make it first",
-    ("accessdenied", "invalidaccesskeyid", "signaturedoesnotmatch"): "the object store refuses these credentials; "
-    "give others in storage_options",
+    ("accessdenied", "invalidaccesskeyid", "signaturedoesnotmatch", "expiredtoken"): "the object store refuses these "
+    "credentials; give others in storage_options",
+    # Without any, the engine asks the services that give machines of a cloud theirs.
+    ("credential", "169.254.169.254", "imds", "metadata.google"): "no credentials for the object store; set "
+    "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (for gs:// GOOGLE_APPLICATION_CREDENTIALS), or give them in "
+    "storage_options",
     ("connection refused", "error sending request", "dns error"): "the object store cannot be reached; "
     "look at aws_endpoint in storage_options, or at the network",
 }
