@@ -115,6 +115,7 @@ def outcome_file(folder: Path) -> Path:
 
 def measure(model, processor, samples: list, seconds: float) -> Outcome:
     encoded = encode_samples(model, processor, samples, workers=0, batch_size=64, progress=False)
+    assert encoded.text is not None  # this process has all texts
     scores = similarity_matrix(model, encoded.text, encoded.video, progress=False)
     own = torch.arange(len(scores))
     hard: dict[str, list[int]] = {}

@@ -88,8 +88,8 @@ def print_report(corpus: str, rows: dict[str, dict[int, Outcome]], rates: dict[s
     for row, against in pairs:
         if row in done and against in done:
             seeds = sorted(done[row].keys() & done[against].keys())
-            both = [[done[name][seed] for seed in seeds] for name in (row, against)]
-            cells = [told(*paired_difference(*both, name)) for name in measures]
+            ours, theirs = ([done[name][seed] for seed in seeds] for name in (row, against))
+            cells = [told(*paired_difference(ours, theirs, name)) for name in measures]
             print(f"| {row} | {against} | {' | '.join(cells)} |")
     minutes = sum(run.seconds for found in done.values() for run in found.values()) / 60
     print(f"\n{sum(map(len, done.values()))} runs, {minutes:.0f} minutes of processor time")

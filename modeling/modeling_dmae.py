@@ -334,23 +334,24 @@ class DmaeModel(DmaePreTrainedModel):
             if input_ids is None:
                 raise ValueError("give input_ids or text_features")
             texts = {"input_ids": input_ids, "attention_mask": attention_mask, "word_weights": word_weights}
-            text_features, wrong_texts = self._text_features(texts, wrong_texts)
+            given = {name: value for name, value in texts.items() if value is not None}
+            text_features, wrong_texts = self._text_features(given, wrong_texts)
         if video_features is None:
             if pixel_values_videos is None:
                 raise ValueError("give pixel_values_videos or video_features")
             video_features = self.get_video_features(pixel_values_videos, frame_mask)
         if wrong_texts is not None and not isinstance(wrong_texts, TextFeatures):
             raise ValueError("wrong_texts must be features where text_features are given")
-        if gather is not None:
-            given = () if wrong_texts is None else (wrong_texts,)
-            text_features, video_features, *gathered = gather(text_features, video_features, *given)
-            wrong_texts = gathered[0] if gathered else None
-        output = DmaeOutput(**text_features._asdict(), **video_features._asdict(), wrong_texts=wrong_texts)
+        features: list[Any] = [text_features, video_features]
+        if wrong_texts is not None:
+            features.append(wrong_texts)
+        text, video, *wrong = features if gather is None else gather(*features)
+        output = DmaeOutput(**text._asdict(), **video._asdict(), wrong_texts=wrong[0] if wrong else None)
         if not (return_logits or return_loss):
             return output
         # Differences of similarities are magnified by the logit scale: they are taken in float32 under autocast too.
-        with torch.autocast(text_features.word_embeds.device.type, enabled=False):
-            similarity = self.similarity(_float(text_features), _float(video_features))
+        with torch.autocast(text.word_embeds.device.type, enabled=False):
+            similarity = self.similarity(_float(text), _float(video))
             logits = self.scale * similarity
             output.logits_per_text, output.logits_per_video = logits, logits.t()
             if return_loss:
@@ -358,20 +359,19 @@ class DmaeModel(DmaePreTrainedModel):
         return output
 
     def _text_features(
-        self, texts: dict[str, torch.Tensor | None], wrong: Mapping[str, torch.Tensor] | TextFeatures | None
+        self, texts: dict[str, torch.Tensor], wrong: Mapping[str, torch.Tensor] | TextFeatures | None
     ) -> tuple[TextFeatures, TextFeatures | None]:
         """Features of the texts and of the wrong ones, which go through the tower together: under FSDP each pass is a
         collective call, and another process may have no wrong text."""
         if wrong is None or isinstance(wrong, TextFeatures):
             return self.get_text_features(**texts), wrong
-        given = {name: value for name, value in texts.items() if value is not None}
-        if given.keys() != wrong.keys() or any(wrong[name].shape[1:] != given[name].shape[1:] for name in given):
+        if texts.keys() != wrong.keys() or any(wrong[name].shape[1:] != texts[name].shape[1:] for name in texts):
             raise ValueError(
-                f"wrong_texts must have {', '.join(given)} of {given['input_ids'].shape[1]} tokens, like the texts; "
+                f"wrong_texts must have {', '.join(texts)} of {texts['input_ids'].shape[1]} tokens, like the texts; "
                 f"got {', '.join(f'{name} {tuple(value.shape)}' for name, value in wrong.items())}"
             )
-        features = self.get_text_features(**{name: torch.cat([given[name], wrong[name]]) for name in given})
-        count = len(given["input_ids"])
+        features = self.get_text_features(**{name: torch.cat([texts[name], wrong[name]]) for name in texts})
+        count = len(texts["input_ids"])
         return features[:count], features[count:]
 
     @property
