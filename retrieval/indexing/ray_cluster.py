@@ -73,10 +73,11 @@ def _ray() -> Any:
 
 def _own_cluster(address: str | None) -> str | None:
     """The address of the cluster that this machine belongs to; None where one of its own is to be started."""
-    from ray._private.services import canonicalize_bootstrap_address
+    from ray._private import services
 
+    find: Any = services.canonicalize_bootstrap_address  # which says that it takes no None, and does
     try:
-        return canonicalize_bootstrap_address(address)
+        return find(address)
     except ConnectionError as error:
         raise VideoIndexError(one_line(error)) from None
 
