@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 
 import numpy as np
 
@@ -49,9 +48,9 @@ class RemoteLibrary(Library):
         k, options = check_count(k), where.options()
         if options["distinct"] is not None:
             raise UserError("keeps_copies")
-        found = self._found(self._service.search, query=query.label, k=k, where=options["where"])
-        least = options["min_confidence"] or 0
-        return replace(found, results=[result for result in found.results if (result.hit.confidence or 0) >= least])
+        if options["min_confidence"] is not None:
+            raise UserError("tells_no_confidence")
+        return self._found(self._service.search, query=query.label, k=k, where=options["where"])
 
     def rescore(self, query: Query, ids: list[str], textual: bool, visual: bool) -> Found:
         if not ids:

@@ -70,6 +70,12 @@ def test_what_is_not_there_is_told(service):
     assert remote.row("index", "nope", ["path"]) is None
     with pytest.raises(UserError, match="Write what"):
         remote.ask("  ")
+    for where, told in (
+        (Where(min_confidence=0.5), "does not tell how sure"),
+        (Where(distinct=True), "near-copies|copies"),
+    ):
+        with pytest.raises(UserError, match=told):
+            remote.search(query, 5, where=where)
 
 
 def test_a_part_that_is_silent_is_counted(own, service):
