@@ -160,7 +160,7 @@ def _serve(pipe) -> None:
     while True:
         try:
             job, path, options = pipe.recv()
-        except (EOFError, KeyboardInterrupt):
+        except (EOFError, OSError, KeyboardInterrupt):
             return
         try:
             made = _JOBS[job](path, **options)

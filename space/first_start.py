@@ -15,7 +15,11 @@ from dmae.modeling import DmaeError
 from .progress_page import ProgressPage
 
 FOLDER = Path("demo")
-EXAMPLES = "a red ring moves left|a purple triangle sinks and a circle rises|a big yellow star next to a triangle"
+# The best moment of the first lies in the film.
+EXAMPLES = (
+    "a large red star slides to the left as a large green circle rests"
+    "|a red ring moves left|a purple triangle sinks and a circle rises|a big yellow star next to a triangle"
+)
 TRAIN, TEST = 1200, 60
 STILLS, STEPS = 600, 250
 
