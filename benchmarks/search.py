@@ -26,7 +26,7 @@ from dmae.modeling import dmae_similarity
 from dmae.modeling.features import TextFeatures
 from dmae.retrieval import SearchLimits, VideoIndex
 from dmae.retrieval.search.combination import Queries
-from dmae.retrieval.search.stage_two import rank
+from dmae.retrieval.search.stages import rank
 
 WARM_UP = 3
 BATCH = 32

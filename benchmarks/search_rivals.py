@@ -15,7 +15,7 @@ import torch
 
 from dmae.modeling.features import TextFeatures
 from dmae.retrieval.search.scoring import ScoreOptions, score_each
-from dmae.retrieval.search.stage_one import query_vectors
+from dmae.retrieval.search.stages import query_vectors
 from dmae.retrieval.storage.rows import pool_frames
 
 SLOW_QUERIES = 3

@@ -4,8 +4,7 @@ import gradio as gr
 
 from dmae.modeling import VideoDecodeError
 
-from .addresses import INDEX, clip_url
-from .library import Where
+from .library import INDEX, Where, clip_url
 from .services import Services
 from .texts import UserError, texts_for
 

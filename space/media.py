@@ -14,10 +14,9 @@ from starlette.routing import Route
 from dmae.modeling import VIDEO_SUFFIXES, RemoteVideo, VideoDecodeError
 from dmae.retrieval import clip_name
 
-from .addresses import INDEX, PREFIX, decode_id
 from .decoding import Decoder
 from .distant_videos import DistantVideos
-from .library import Library, Result
+from .library import INDEX, PREFIX, Library, Result, decode_id
 from .texts import UserError
 
 SAME_MOMENT = 0.005  # s

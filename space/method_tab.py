@@ -1,13 +1,30 @@
 """The tab that says how it works, with a live comparison of the attentions."""
 
+from dataclasses import replace
+
 import gradio as gr
 
 from .cards import silence
-from .comparison import CANDIDATES, compare
-from .library import Found, Result
+from .library import Found, Library, Query, Result
 from .markup import message, text
 from .services import Services
 from .texts import LANGUAGES, Texts, UserError, label, texts, texts_for
+
+CANDIDATES = 50
+VARIANTS = {  # by the key of its text: textual attention, visual attention
+    "both": (True, True),
+    "textual": (True, False),
+    "visual": (False, True),
+    "neither": (False, False),
+}
+
+
+def compare(library: Library, query: Query, k: int = 5) -> dict[str, Found]:
+    """The `CANDIDATES` best videos of the index, ranked anew by each of `VARIANTS`; k results each."""
+    found = library.search(query, CANDIDATES)
+    ids = [result.hit.id for result in found.results]
+    ranked = {name: library.rescore(query, ids, *attentions).first(k) for name, attentions in VARIANTS.items()}
+    return {name: replace(own, silent=max(own.silent, found.silent)) for name, own in ranked.items()}
 
 
 def method_tab(tab: gr.Tab, services: Services, examples: list[str]) -> None:

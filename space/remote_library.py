@@ -8,8 +8,7 @@ import numpy as np
 
 from dmae.retrieval import Explanation, SearchClient, SearchHit, ServerError, ServerRefusal
 
-from .addresses import INDEX
-from .library import EVERYWHERE, Found, Library, Query, Result, Watched, Where, check_count
+from .library import EVERYWHERE, INDEX, Found, Library, Query, Result, Watched, Where, check_count
 from .texts import UserError
 
 SECONDS = 20  # to wait for an answer; the service itself answers without a shard sooner

@@ -1,16 +1,21 @@
-"""`dmae index FOLDER`: makes a folder of videos searchable; run again, it brings the index up to date."""
+"""`dmae index FOLDER`: makes a folder of videos searchable; run again, it brings the index up to date.
+
+With `--watch` it stays, and follows what happens in the folders into the index.
+"""
 
 import argparse
 import json
+import os
+import signal
 import sys
 import time
 from dataclasses import asdict
+from pathlib import Path
 
 from dmae.modeling.errors import printable
 
 from ..errors import VideoIndexError
 from .arguments import add_index, add_model, as_rate, key_values, load_model, storage_options
-from .following import add_watching, folders_of, follow
 
 WAIT_FOR_INDEX = 600  # seconds that the other processes of a launch wait for the first to create the index
 
@@ -65,7 +70,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="encode on the Ray cluster at this address (HOST:PORT), or on the one that this machine belongs to",
     )
     parser.add_argument("--encoders", type=int, metavar="N", help="with --ray: encoders (default: as many as fit)")
-    add_watching(parser)
+    parser.add_argument("--watch", action="store_true", help="stay, and follow what comes, changes and goes there")
+    parser.add_argument(
+        "--settle",
+        type=float,
+        default=2.0,
+        metavar="S",
+        help="with --watch: seconds without a change after which a file counts as whole (default: 2)",
+    )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
 
@@ -140,3 +152,30 @@ def print_report(index, report) -> None:
         print(f"{report.not_retried} of them failed before and were not tried again (--retry-failed)", file=sys.stderr)
     if report.unseen:
         print(f"{len(report.unseen)} videos that could not be looked for stay in the index", file=sys.stderr)
+
+
+def folders_of(args: argparse.Namespace) -> list[Path]:
+    """The folders to follow; raises where they, or what it takes to follow them, are not there."""
+    from ..watching import check_watching
+
+    folders = [Path(os.path.abspath(os.path.expanduser(folder))) for folder in args.videos]
+    check_watching(folders, args.settle)
+    return folders
+
+
+def follow(args: argparse.Namespace, index, options: dict) -> int:
+    """Follows until told to stop, which is how it is meant to end."""
+    from ..watching import FolderWatch, Followed
+
+    def tell(done: Followed) -> None:
+        line = json.dumps(asdict(done), ensure_ascii=False) if args.json else f"{time.strftime('%H:%M:%S')} {done}"
+        print(printable(line), flush=True)
+
+    folders = folders_of(args)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        print(f"following {', '.join(map(str, folders))}", file=sys.stderr, flush=True)
+        FolderWatch(index, folders, tell, settle=args.settle, **options).run()
+    except KeyboardInterrupt:
+        print(f"stopped: {len(index)} videos", file=sys.stderr)
+    return 0

@@ -19,8 +19,7 @@ from dmae.modeling.features import VideoFeatures
 from dmae.modeling.video_stream import exceeds
 
 from ..storage.journal import Journal, drop_journals
-from ..storage.metadata import Metadata
-from ..storage.rows import VideoFile, make_rows
+from ..storage.rows import Metadata, VideoFile, make_rows
 from ..storage.table import VideoTable
 from .corpus import CorpusFile
 from .file_details import make_thumbnail, state_of

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from dmae.modeling.errors import one_line
-from dmae.modeling.file_names import DiskNames
+from dmae.modeling.media_files import DiskNames
 from dmae.modeling.remote_videos import (
     RemoteVideo,
     RemoteVideoError,

@@ -9,13 +9,11 @@ import torch
 
 from ..storage.table import VideoTable
 from .combination import Queries
-from .fields import FIELD_COLUMNS
 from .likeness import Frames
 from .limits import SearchLimits
-from .places import Place, place_columns, places_of
-from .resident import FRAME_COLUMNS, ResidentIndex, frames_of
+from .resident import FIELD_COLUMNS, FRAME_COLUMNS, Place, ResidentIndex, frames_of, place_columns, places_of
 from .scoring import CandidateFrames
-from .stage_one import COHERENT, best_by_frames, best_by_pooled
+from .stages import COHERENT, best_by_frames, best_by_pooled
 
 QUERY_GROUP = 32  # queries that stage one takes at once: each needs a score of every video
 SAMPLE = 256  # videos by which the scores of an index are judged

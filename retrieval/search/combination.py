@@ -19,7 +19,7 @@ from ..errors import VideoIndexError
 from ..media import check_example
 from .query import EncodedQuery
 from .scoring import CandidateFrames, ScoreOptions, score_each
-from .stage_one import query_vectors
+from .stages import query_vectors
 
 WITHOUT_WEIGHT = 1.0
 
@@ -158,7 +158,7 @@ class Combination:
         foreign = torch.tensor([(part.text is None) != (query.text is None) for part in query.parts])
         if sample is None:
             return cls(*counts, torch.zeros(len(foreign)), torch.ones(len(foreign)), foreign)
-        one = CandidateFrames(*(part[None] for part in sample))
+        one = sample.as_batch()
         scores = torch.cat([score_each(part.features, one, part.options or options)[0] for part in query.parts])
         deviations = scores.std(dim=1, correction=0)
         return cls(*counts, scores.mean(dim=1), torch.where(deviations > 0, deviations, 1), foreign)

@@ -25,7 +25,7 @@ from dmae.modeling.text_bank import BANK_FILE, load_text_bank, save_text_bank, t
 from ..cache import cache_folder
 from ..storage.rows import pool_frames
 from .scoring import CandidateFrames, ScoreOptions
-from .stage_one import query_vectors
+from .stages import query_vectors
 
 COHORT = 20  # one text in so many of the bank is compared with
 STEEPNESS = 1.7  # at which a sigmoid follows the normal distribution

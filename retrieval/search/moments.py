@@ -10,7 +10,7 @@ import numpy as np
 
 from .candidates import QUERY_GROUP, CandidateSource
 from .combination import Queries
-from .places import Place
+from .resident import Place
 from .scoring import CandidateFrames
 
 LEVEL = 0.6  # a span holds the frames whose evidence has this share of the way from what is unrelated to the best
@@ -116,7 +116,7 @@ class SpanFinder:
             if not places:
                 return
             frames = self.source.frames([place.row_id for place in places])
-            scores, per_frame = (part[0] for part in query.score(CandidateFrames(*(part[None] for part in frames))))
+            scores, per_frame = (part[0] for part in query.score(frames.as_batch()))
             scored = zip(places, scores.tolist(), per_frame.numpy(), (frames.weights > 0).numpy())
             for place, score, own, real in scored:
                 videos[place.video][place.number] = ScoredSegment(place, score, own[real])

@@ -21,10 +21,10 @@ from .distinct import DistinctHits
 from .likeness import check_cosine
 from .limits import SearchLimits
 from .moments import Moment, ScoredSegment, Span, SpanFinder, rounded
-from .places import place_columns
 from .query import EncodedQuery
+from .resident import place_columns
 from .scoring import CandidateFrames, ScoreOptions
-from .stage_two import RankedRow, rank
+from .stages import RankedRow, rank
 
 HIT_COLUMNS = ("id", "path", "duration", "frame_times", "metadata")
 FEW_SEGMENTS = 24  # ranked at least where a video may take many places

@@ -16,10 +16,9 @@ from starlette.testclient import TestClient
 from dmae import cli
 from dmae.modeling import load_pretrained
 from dmae.retrieval import VideoIndex
-from dmae.space.addresses import encode_id
-from dmae.space.comparison import compare
 from dmae.space.distant_videos import DistantVideos
-from dmae.space.library import OpenLibrary, Where
+from dmae.space.library import OpenLibrary, Where, encode_id
+from dmae.space.method_tab import compare
 from dmae.space.remote_library import RemoteLibrary
 from dmae.space.settings import Settings
 from dmae.space.texts import UserError

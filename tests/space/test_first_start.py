@@ -12,11 +12,11 @@ import httpx
 import pytest
 
 from dmae.modeling import DmaeError
-from dmae.space import first_start, opening, progress_page
+from dmae.space import first_start, progress_page, services
 from dmae.space.first_start import demo, demo_paths, is_drawn, run_step
-from dmae.space.opening import open_library
 from dmae.space.progress_page import ProgressPage
 from dmae.space.serve import serve
+from dmae.space.services import open_library
 from dmae.space.settings import Settings
 
 
@@ -163,13 +163,13 @@ def test_a_drawn_corpus_is_known_by_what_lies_beside_its_index(tmp_path):
 
 def test_the_opening_is_told_where_the_page_will_be(port, space_files, monkeypatch):
     settings = Settings(model=str(space_files / "model"), index=str(space_files / "index"))
-    told, heard, open_index = [], Event(), opening.open_index
+    told, heard, open_index = [], Event(), services.open_index
 
     def open_when_heard(*arguments, **options):
         assert heard.wait(30)
         return open_index(*arguments, **options)
 
-    monkeypatch.setattr(opening, "open_index", open_when_heard)
+    monkeypatch.setattr(services, "open_index", open_when_heard)
 
     def listen():
         while not told or told[-1] != "ready":
@@ -183,10 +183,10 @@ def test_the_opening_is_told_where_the_page_will_be(port, space_files, monkeypat
 
     listener = Thread(target=listen, daemon=True)
     listener.start()
-    page, services = serve(settings, "127.0.0.1", port, block=False)
+    page, running = serve(settings, "127.0.0.1", port, block=False)
     listener.join(30)
     page.close()
-    services.close()
+    running.close()
     steps = [re.search(r"<strong>(.*)</strong>", text)[1] for text in told[:-1]]
     assert told[-1] == "ready" and "Reading the index" in steps
     assert steps == sorted(

@@ -12,7 +12,7 @@ from video_files import write_video
 
 from dmae.modeling import load_pretrained
 from dmae.retrieval import VideoIndex
-from dmae.space.addresses import encode_id, frame_url, video_url
+from dmae.space.library import encode_id, frame_url, video_url
 
 SECRET = "a secret that must never be served"
 KNOWN = "clip_00_long.mp4"

@@ -9,7 +9,7 @@ from space_server import make_space_files
 
 from dmae.modeling import load_pretrained
 from dmae.retrieval import VideoIndex
-from dmae.space.addresses import frame_url, video_url
+from dmae.space.library import frame_url, video_url
 from dmae.space.media import Media
 from dmae.space.serve import serve
 from dmae.space.settings import Settings

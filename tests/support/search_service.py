@@ -23,8 +23,8 @@ from dmae.retrieval.search.query import words_of
 from dmae.retrieval.serving.fan_out import merge_hits
 from dmae.retrieval.serving.options import ServingOptions
 from dmae.retrieval.storage.sharding import split
-from dmae.space.comparison import compare
 from dmae.space.library import OpenLibrary, Where
+from dmae.space.method_tab import compare
 from dmae.space.remote_library import RemoteLibrary
 
 COLUMNS = ("path", "duration", "frame_times", "revision")

@@ -14,8 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from dmae.modeling.file_names import normal
-from dmae.modeling.media_files import VIDEO_SUFFIXES
+from dmae.modeling.media_files import VIDEO_SUFFIXES, normal
 
 from .folder import csv_rows, without_missing
 from .plain_pickle import read_plain_pickle

@@ -7,7 +7,7 @@ from pathlib import Path, PurePath
 from typing import Any
 from urllib.parse import quote
 
-from dmae.modeling.file_names import DiskNames, normal
+from dmae.modeling.media_files import DiskNames, normal
 from dmae.modeling.remote_videos import Listed, RemoteVideo, RemoteVideoError, is_url, list_remote
 from dmae.modeling.video_source import source_name
 

@@ -25,7 +25,6 @@ SHAPES = ("circle", "square", "triangle", "star", "cross", "ring")
 RADII = {"big": 0.18, "small": 0.105}  # in units of the picture's side
 DIRECTIONS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1), "still": (0, 0)}
 OPPOSITE = {"left": "right", "right": "left", "up": "down", "down": "up"}
-ORDERS = ("together", "then")
 KINDS = ("colour", "shape", "size", "motion", "order")  # what a hard negative may differ in
 
 DURATIONS = (2.0, 2.5, 3.0)  # s

@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from dmae.retrieval.search.fields import FieldStore
+from dmae.retrieval.search.resident import FieldStore
 
 
 def rows(count: int, metadata: str | None, first: int = 0) -> pa.Table:

@@ -7,7 +7,7 @@ from torch.nn.functional import normalize
 
 from dmae.retrieval import SearchLimits, VideoIndex
 from dmae.retrieval.search.moments import ScoredSegment, spans_of
-from dmae.retrieval.search.places import Place
+from dmae.retrieval.search.resident import Place
 
 DIM, FRAMES = 32, 4
 

@@ -7,10 +7,10 @@ from torch.nn.functional import normalize
 
 from dmae.modeling.features import TextFeatures
 from dmae.retrieval import SearchLimits, VideoIndex
-from dmae.retrieval.search import stage_one, stage_two
+from dmae.retrieval.search import stages
 from dmae.retrieval.search.combination import Queries
 from dmae.retrieval.search.scoring import ScoreOptions
-from dmae.retrieval.search.stage_two import least_promising
+from dmae.retrieval.search.stages import least_promising
 from dmae.retrieval.storage import vectors as storage
 from dmae.retrieval.storage.vectors import VectorArray
 
@@ -39,7 +39,7 @@ def test_dot_products_of_every_storage(dtype, error, fast_int8, queries, monkeyp
 
 
 def test_the_best_of_blocks_are_the_best_of_all(monkeypatch):
-    monkeypatch.setattr(stage_one, "BLOCK", 3 * 64)
+    monkeypatch.setattr(stages, "BLOCK", 3 * 64)
     rows = torch.randn(1000, 16, generator=torch.Generator().manual_seed(0))
     allowed = torch.rand(1000, generator=torch.Generator().manual_seed(1)) < 0.2
     allowed[64:128] = False  # nothing of a whole block
@@ -48,7 +48,7 @@ def test_the_best_of_blocks_are_the_best_of_all(monkeypatch):
     features = TextFeatures(rows[:3], rows[:6].view(3, 2, 16), torch.zeros(3, 2))
     queries = Queries([(features, ScoreOptions(textual_attention=False, visual_attention=False))])
     for count in (10, 100, 900):
-        scores, positions = stage_one.best_by_pooled(queries, pooled, allowed, count)
+        scores, positions = stages.best_by_pooled(queries, pooled, allowed, count)
         expected = (rows[:3] @ rows.t()).masked_fill(~allowed, -torch.inf).topk(min(count, int(allowed.sum())))
         torch.testing.assert_close(scores, expected.values)
         assert torch.equal(positions, expected.indices)
@@ -82,7 +82,7 @@ def test_stage_two_goes_as_far_as_it_must(tmp_path, monkeypatch):
     index = VideoIndex.create(tmp_path / "i", dim=16, limits=SearchLimits(candidates=1500))
     index.add_embeddings([f"v{i}" for i in range(3000)], frame_embeds, mask)
     index.prepare()
-    monkeypatch.setattr(stage_two, "FIRST", 40)
+    monkeypatch.setattr(stages, "FIRST", 40)
 
     def overlap():
         hits = index.search_embeddings(*queries, k=10)
@@ -91,7 +91,7 @@ def test_stage_two_goes_as_far_as_it_must(tmp_path, monkeypatch):
 
     _, positions = exhaustive(queries, frame_embeds, mask)
     assert overlap() >= 0.99
-    monkeypatch.setattr(stage_two, "DEVIATIONS", -100.0)
+    monkeypatch.setattr(stages, "DEVIATIONS", -100.0)
     assert overlap() < 0.9
 
 
@@ -113,11 +113,11 @@ def test_a_batch_of_queries_gets_the_hits_of_each_alone(tmp_path):
 
 
 def test_queries_that_must_go_further_go_together_with_their_like(monkeypatch):
-    monkeypatch.setattr(stage_two, "FIRST", 10)
+    monkeypatch.setattr(stages, "FIRST", 10)
     stops = [10, 40, 300, 12, 5, 290, 11, 38, 10, 13]
-    groups = list(stage_two._unfinished(stops, 10))
+    groups = list(stages._unfinished(stops, 10))
     assert groups == [[2], [5], [1], [7], [9, 3, 6]]
-    assert list(stage_two._unfinished([10, 3], 10)) == []
+    assert list(stages._unfinished([10, 3], 10)) == []
 
 
 def test_candidates_deleted_meanwhile_are_left_out(tmp_path):
@@ -128,12 +128,12 @@ def test_candidates_deleted_meanwhile_are_left_out(tmp_path):
     searcher = index._searcher
     searcher.source.refresh(with_frames=False)
     (candidates,) = searcher.source(Queries([(queries, searcher.options)]), 50, None)
-    before = stage_two.rank(candidates, 5)
+    before = stages.rank(candidates, 5)
     best = before[0][0][0]
     row_ids = index.table.scan(["id"])
     names = dict(zip(row_ids["_rowid"].to_pylist(), row_ids["id"].to_pylist()))
     index.delete(names[best])
-    after = stage_two.rank(candidates, 5)
+    after = stages.rank(candidates, 5)
     assert [hit[0] for hit in after[0]][:4] == [hit[0] for hit in before[0]][1:]
     index.delete(list(set(names.values()) - {names[best]}))
-    assert stage_two.rank(candidates, 5) == [[]] * 4
+    assert stages.rank(candidates, 5) == [[]] * 4
