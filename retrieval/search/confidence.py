@@ -1,14 +1,17 @@
-"""How much a score is worth: where it stands among the scores that unrelated texts have with the same video.
+"""How much a score is worth: where it stands among those of unrelated texts with the same video, and of the same text
+with other videos.
 
-Some videos score high with every text and some encoders score high altogether, so one threshold on raw scores cannot
-serve two queries or two indexes. Speaker verification normalises a score by those of a cohort of impostors
-(Auckenthaler et al., "Score Normalization for Text-Independent Speaker Verification Systems", 2000), and QB-Norm a
-text's score by a bank of others (Bogolin et al., "Cross Modal Retrieval with Querybank Normalisation", CVPR 2022).
-Here the cohort is the twentieth of a bank of texts that fits the video best. What it scores, drawn halfway to its mean
-over the index, is the level at which the confidence is one half:
+Some videos score high with every text, some texts with every video, and some encoders score high altogether, so one
+threshold on raw scores cannot serve two queries or two indexes. Speaker verification normalises a score by those of
+cohorts of impostors (Auckenthaler et al., "Score Normalization for Text-Independent Speaker Verification Systems",
+2000), on both sides and each by the impostors that come nearest (Matejka et al., "Analysis of Score Normalization in
+Multilingual Speaker Recognition", Interspeech 2017); QB-Norm a text's score by a bank of others (Bogolin et al.,
+"Cross Modal Retrieval with Querybank Normalisation", CVPR 2022). Here the cohort of a video is the twentieth of a bank
+of texts that fits it best, and that of a text the tenth of a sample of the index that fits it best. Where these score
+more than such cohorts do on average, a quarter of it is asked of the score, too:
 
-    level(video) = (best twentieth's mean + its mean over the index) / 2
-    confidence   = sigmoid(1.7 * (score - level) / deviation of the bank's scores with a video)
+    level      = mean_texts + (best_texts - mean_texts) / 4 + (best_videos - mean_videos) / 4
+    confidence = sigmoid(1.7 * (score - level) / deviation of the bank's scores with a video)
 """
 
 import os
@@ -24,10 +27,13 @@ from dmae.modeling.text_bank import BANK_FILE, load_text_bank, save_text_bank, t
 
 from ..cache import cache_folder
 from ..storage.rows import pool_frames
+from .combination import Queries
 from .scoring import CandidateFrames, ScoreOptions
 from .stages import query_vectors
 
 COHORT = 20  # one text in so many of the bank is compared with
+VIDEO_COHORT = 10  # and one video in so many of the sample
+SHARE = 0.25  # of how much a cohort exceeds the usual; all of it would call what many videos show doubtful
 STEEPNESS = 1.7  # at which a sigmoid follows the normal distribution
 SAMPLE = 64  # texts and videos by which stage one's estimates are brought to the level of whole scores
 
@@ -75,8 +81,8 @@ class Judge:
 
     def __init__(self, bank: TextFeatures, sample: CandidateFrames, options: ScoreOptions):
         self._vectors = query_vectors(bank, options)
-        self._cohort = max(1, len(self._vectors) // COHORT)
-        estimates = self._vectors @ pool_frames(sample.embeds.float(), sample.weights).t()
+        self._videos = pool_frames(sample.embeds.float(), sample.weights)
+        estimates = self._vectors @ self._videos.t()
         texts, videos = bank[:SAMPLE], CandidateFrames(*(part[:SAMPLE] for part in sample))
         exact = dmae_similarity(
             *texts,
@@ -87,14 +93,26 @@ class Judge:
             neighbor_weight=options.neighbor_weight,
         )
         self._lift = float((exact - estimates[:SAMPLE, :SAMPLE]).mean())
-        self._usual = float(self._best(estimates).mean())
+        self._usual_texts = float(_best(estimates.t(), COHORT).mean())
+        self._usual_videos = float(_best(estimates, VIDEO_COHORT).mean())
         self._deviation = max(float(estimates.std(dim=0, correction=0).mean()), 1e-6)
 
-    def __call__(self, scores: torch.Tensor, pooled: torch.Tensor) -> torch.Tensor:
-        """`(N,)` confidences from 0 to 1 of `(N,)` scores with videos of these `(N, D)` mean frames."""
-        level = (self._best(self._vectors @ pooled.t()) + self._usual) / 2 + self._lift
+    def demands(self, queries: Queries) -> torch.Tensor:
+        """`(A,)` what is asked of the scores of each query beyond the usual, because it fits many videos well."""
+        best = _best(queries.combine(queries.vectors @ self._videos.t()), VIDEO_COHORT)
+        return SHARE * (best - self._usual_videos)
+
+    def __call__(self, scores: torch.Tensor, pooled: torch.Tensor, demands: torch.Tensor) -> torch.Tensor:
+        """`(N,)` confidences from 0 to 1 of `(N,)` scores with videos of these `(N, D)` mean frames.
+
+        Args:
+            demands: `(N,)` of the query that each score is of.
+        """
+        excess = _best((self._vectors @ pooled.t()).t(), COHORT) - self._usual_texts
+        level = self._usual_texts + SHARE * excess + demands + self._lift
         return torch.sigmoid(STEEPNESS * (scores - level) / self._deviation)
 
-    def _best(self, estimates: torch.Tensor) -> torch.Tensor:
-        """The mean of the cohort, for each column of `(M, N)` scores of the bank."""
-        return estimates.topk(self._cohort, dim=0).values.mean(dim=0)
+
+def _best(scores: torch.Tensor, one_in: int) -> torch.Tensor:
+    """The mean of the best of each row, one score in so many."""
+    return scores.topk(max(1, scores.shape[1] // one_in), dim=1).values.mean(dim=1)

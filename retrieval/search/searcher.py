@@ -181,13 +181,14 @@ class Searcher:
         with self._lock:
             self.source.refresh(with_frames=self._searched)
             self._searched = True
-            chosen = self._spans(make_queries(), slice(int(offset), wanted), where, per_video, distinct)
+            queries = make_queries()
+            chosen = self._spans(queries, slice(int(offset), wanted), where, per_video, distinct)
         if min_score is not None:
             chosen = [
                 [_without_weak(spans, float(min_score)) for spans in hits if spans[0].moment.score >= min_score]
                 for hits in chosen
             ]
-        hits = self._hits(chosen, confident)
+        hits = self._hits(chosen, queries if confident else None)
         if min_confidence is None:
             return hits
         return [[hit for hit in own if (hit.confidence or 0) >= min_confidence] for own in hits]
@@ -250,34 +251,37 @@ class Searcher:
             "coherence": round(resident.coherence, 3) if resident is not None else None,
         }
 
-    def _hits(self, chosen: list[list[list[Span]]], confident: bool) -> list[list[SearchHit]]:
+    def _hits(self, chosen: list[list[list[Span]]], queries: Queries | None) -> list[list[SearchHit]]:
+        """The hits, with confidences where these are the queries that they answer."""
         wanted = list(dict.fromkeys(spans[0].best.place.row_id for hits in chosen for spans in hits))
         with self._lock:
             rows = self.source.fields(wanted) if wanted else {}
         hits = [[(rows.get(spans[0].best.place.row_id), spans) for spans in own] for own in chosen]
         hits = [[(row, spans) for row, spans in own if row is not None] for own in hits]
-        best = [spans[0] for own in hits for _, spans in own]
-        confidences = iter(self._confidences(best) if confident else [None] * len(best))
+        best = [(a, spans[0]) for a, own in enumerate(hits) for _, spans in own]
+        confidences = iter([None] * len(best) if queries is None else self._confidences(queries, best))
         return [[_hit_of_spans(row, spans, next(confidences)) for row, spans in own] for own in hits]
 
-    def _confidences(self, spans: list[Span]) -> list[float | None]:
-        """How much the scores of spans are worth; None where there is no model to tell it, or the video has gone."""
-        found: list[float | None] = [None] * len(spans)
-        if self._bank is None or not spans:
+    def _confidences(self, queries: Queries, best: list[tuple[int, Span]]) -> list[float | None]:
+        """How much the scores of spans are worth, each of the query of this number; None where there is no model to
+        tell it, or the video has gone."""
+        found: list[float | None] = [None] * len(best)
+        if self._bank is None or not best:
             return found
         bank = self._bank.features()
         with self._lock:
             sample = self.source.sample()
-            rows, pooled = self.source.pooled([span.best.place.row_id for span in spans])
+            rows, pooled = self.source.pooled([span.best.place.row_id for _, span in best])
             if sample is None or not rows:
                 return found
             if self._judge is None or self._judge[0] is not sample:
                 self._judge = sample, Judge(bank, sample, self.options)
             judge = self._judge[1]
         at = {row_id: n for n, row_id in enumerate(rows)}
-        known = [n for n, span in enumerate(spans) if span.best.place.row_id in at]
-        scores = torch.tensor([spans[n].moment.score for n in known])
-        confidences = judge(scores, pooled[[at[spans[n].best.place.row_id] for n in known]])
+        known = [n for n, (_, span) in enumerate(best) if span.best.place.row_id in at]
+        scores = torch.tensor([best[n][1].moment.score for n in known])
+        videos = pooled[[at[best[n][1].best.place.row_id] for n in known]]
+        confidences = judge(scores, videos, judge.demands(queries)[[best[n][0] for n in known]])
         for n, confidence in zip(known, confidences.tolist()):
             found[n] = confidence
         return found

@@ -10,6 +10,7 @@ from dmae.modeling.features import TextFeatures
 from dmae.modeling.similarity import nearest_frames
 from dmae.modeling.text_bank import BANK_FILE, save_text_bank
 from dmae.retrieval import VideoIndex, VideoIndexError
+from dmae.retrieval.search.combination import Queries
 from dmae.retrieval.search.confidence import Judge
 from dmae.retrieval.search.scoring import CandidateFrames, ScoreOptions, score_each
 from dmae.retrieval.storage.rows import pool_frames
@@ -38,7 +39,8 @@ def test_one_threshold_serves_indexes_whose_scores_differ():
         judge = Judge(bank[:150], CandidateFrames(*(part[:64] for part in stored)), ScoreOptions())
         for there, rows in ((True, slice(0, COUNT, 2)), (False, slice(1, COUNT, 2))):
             best, pooled = top(asked[rows], stored)
-            scores[name, there], confidences[name, there] = best, judge(best, pooled)
+            demands = judge.demands(Queries([(asked[rows], ScoreOptions())]))
+            scores[name, there], confidences[name, there] = best, judge(best, pooled, demands)
     assert all(float(c.min()) >= 0 and float(c.max()) <= 1 for c in confidences.values())
     present = torch.cat([confidences[name, True] for name in ("unlike", "alike")])
     absent = torch.cat([confidences[name, False] for name in ("unlike", "alike")])
@@ -47,6 +49,23 @@ def test_one_threshold_serves_indexes_whose_scores_differ():
     raw = torch.cat([scores[name, True] for name in ("unlike", "alike")]).quantile(0.05)
     wrong = torch.cat([scores[name, False] for name in ("unlike", "alike")])
     assert answered < 0.2 and float((wrong >= raw).float().mean()) > 2 * answered  # as one raw threshold lets through
+
+
+def test_what_all_videos_of_an_index_show_is_not_in_doubt():
+    """An index of dogs alone: "a dog" fits all of them, other texts none."""
+    frames, mask = videos(2 * COUNT, dim=DIM)
+    theme = torch.nn.functional.normalize(torch.randn(DIM, generator=torch.Generator().manual_seed(3)), dim=0)
+    dogs = torch.nn.functional.normalize(0.4 * frames[:COUNT] + theme, dim=-1)
+    here = CandidateFrames(dogs, mask[:COUNT], *nearest_frames(dogs, mask[:COUNT]))
+    others = TextFeatures(*texts(frames[COUNT:], COUNT))
+    judge = Judge(others[:150], CandidateFrames(*(part[:64] for part in here)), ScoreOptions())
+    about_dogs = TextFeatures(theme[None], theme[None, None], torch.ones(1, 1))
+    demands = []
+    for asked, least, most in ((about_dogs, 0.9, 1.0), (others[150:], 0.0, 0.75)):
+        demands.append(judge.demands(Queries([(asked, ScoreOptions())])))
+        sure = judge(*top(asked, here), demands[-1])
+        assert least <= float(sure.mean()) <= most
+    assert float(demands[0].min()) > float(demands[1].max())  # it fits many well, and more is asked of it
 
 
 @pytest.fixture(scope="module")
