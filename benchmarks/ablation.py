@@ -29,14 +29,20 @@ from pathlib import Path
 import torch
 import transformers
 from ablation_report import ROWS, Outcome, print_curve, print_report
+from accelerate import Accelerator
 from tqdm.auto import tqdm
 
+from dmae.modeling import info_nce_loss
 from dmae.modeling.loading import load_pretrained
+from dmae.modeling.normalization import Normalizer
 from dmae.training.batches.cache_settings import CacheSettings
+from dmae.training.batches.collation import to_device
 from dmae.training.batches.frames import write_frame_cache
+from dmae.training.batches.loading import make_batches
 from dmae.training.config import load_config
 from dmae.training.corpora import load_samples
 from dmae.training.evaluation.evaluation import encode_samples, hard_negative_outcomes, similarity_matrix
+from dmae.training.initialisation import load_model
 from dmae.training.loop import train
 from dmae.training.synthetic.init import new_model
 from dmae.training.synthetic.stills import train_towers, vocabulary
@@ -75,20 +81,14 @@ def prepare(root: Path, options: argparse.Namespace) -> None:
 def outcome(root: Path, corpus: str, row: str, rate: float, seed: int, steps: int, options) -> Outcome:
     """What a run ranks right, by query; read where the same run was done before."""
     validating = seed == CHOOSING_SEED
-    folder = run_folder(root, corpus, row, rate, seed)
+    folder = run_folder(root, corpus, row, rate, seed, steps)
     settings = {
         **{"model": root / "towers", "dataset": root / corpus, "cache_frames": root / f"{corpus}-frames"},
-        **{
-            "output_dir": folder,
-            "seed": seed,
-            "max_steps": round(SHARES.get(row, 1) * steps),
-            "consecutive": CORPORA[corpus].get("group", 1),
-        },
-        **{"clip_learning_rate": rate, "learning_rate": 2 * rate},
+        **{"output_dir": folder, "seed": seed, "consecutive": CORPORA[corpus].get("group", 1)},
+        **{"clip_learning_rate": rate, "learning_rate": 2 * rate, "max_steps": round(SHARES.get(row, 1) * steps)},
     }
-    config = load_config(
-        CONFIGS / f"{row}.yaml", [*(f"{key}={value}" for key, value in settings.items()), *options.set]
-    )
+    overrides = [f"{name}={value}" for name, value in settings.items()]
+    config = load_config(CONFIGS / f"{row}.yaml", [*overrides, *options.set])
     key = hashlib.sha256(json.dumps(config.to_dict(), sort_keys=True).encode()).hexdigest()
     result = outcome_file(folder)
     if result.exists() and (kept := json.loads(result.read_text()))["key"] == key:
@@ -105,8 +105,8 @@ def outcome(root: Path, corpus: str, row: str, rate: float, seed: int, steps: in
     return found
 
 
-def run_folder(root: Path, corpus: str, row: str, rate: float, seed: int) -> Path:
-    return root / "runs" / f"{corpus}-{row}-{rate:g}-{seed}"
+def run_folder(root: Path, corpus: str, row: str, rate: float, seed: int, steps: int) -> Path:
+    return root / "runs" / f"{corpus}-{row}-{rate:g}-{seed}-{steps}"
 
 
 def outcome_file(folder: Path) -> Path:
@@ -152,7 +152,7 @@ def run_all(root: Path, options: argparse.Namespace) -> None:
         found = {trial: job.result().recall for job, trial in trials.items()}
         best = {cell: max(RATES, key=lambda rate: found[cell, rate]) for cell in cells}
         kept = {f"{corpus} {row}": {rate: found[(corpus, row), rate] for rate in RATES} for corpus, row in cells}
-        (root / "rates.json").write_text(json.dumps(kept, indent=1))
+        (root / f"rates-{options.steps}.json").write_text(json.dumps(kept, indent=1))
         jobs = [start(cell, best[cell], seed, options.steps) for seed in options.seeds for cell in cells]
         for job in tqdm(as_completed(jobs), total=len(jobs), desc="seeds", unit="run"):
             job.result()
@@ -160,17 +160,29 @@ def run_all(root: Path, options: argparse.Namespace) -> None:
 
 def read_outcomes(root: Path, options: argparse.Namespace) -> dict[str, dict[str, dict[int, Outcome]]]:
     """What is there, by corpus, row and seed."""
-    rates = json.loads((root / "rates.json").read_text())
+    rates = json.loads((root / f"rates-{options.steps}.json").read_text())
     found: dict = {corpus: {row: {} for row in options.rows} for corpus in options.corpora}
     for corpus, rows in found.items():
         for row, seeds in rows.items():
             tried = {float(rate): recall for rate, recall in rates[f"{corpus} {row}"].items()}
             best = max(RATES, key=lambda rate: tried[rate])
             for seed in options.seeds:
-                file = outcome_file(run_folder(root, corpus, row, best, seed))
+                file = outcome_file(run_folder(root, corpus, row, best, seed, options.steps))
                 if file.exists():
                     seeds[seed] = Outcome(**json.loads(file.read_text())["outcome"])
     return found
+
+
+def first_losses(root: Path, corpus: str) -> dict[float, float]:
+    """InfoNCE of a batch before the first step, by α: the towers' own, CLIP's and the one that they began with."""
+    settings = {"model": root / "towers", "dataset": root / corpus, "cache_frames": root / f"{corpus}-frames"}
+    config = load_config(CONFIGS / "token_interaction.yaml", [f"{name}={value}" for name, value in settings.items()])
+    model, processor = load_model(config)
+    batch = next(make_batches(config, processor, Accelerator(cpu=True)).epoch(0, 0))
+    with torch.no_grad():
+        output = model.eval()(**to_device(batch.inputs, model.device, Normalizer(processor.video_processor)))
+    similarity = output.logits_per_text / model.scale
+    return {scale: float(info_nce_loss(similarity, scale)) for scale in (model.config.logit_scale, 100.0, 20.0)}
 
 
 def main() -> None:
@@ -182,7 +194,7 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=ROWS, metavar="ROW", help=", ".join(ROWS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--steps", type=int, default=200, help="of a run; half of them to choose its rate")
-    parser.add_argument("--stills", type=int, default=3000, help="steps of the towers' own training")
+    parser.add_argument("--stills", type=int, default=2000, help="steps of the towers' own training")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="overrides for every row's config")
     parser.add_argument("--train", type=int, default=3000, help="training videos")
     parser.add_argument("--test", type=int, default=500, help="test videos, and as many to choose rates by")
@@ -195,8 +207,12 @@ def main() -> None:
     if not options.report:
         prepare(root, options)
         run_all(root, options)
+    print(
+        "first batch of fine-tuning, loss at α:",
+        *(f"{a:.1f}: {b:.2f}" for a, b in first_losses(root, options.corpora[0]).items()),
+    )
     print_curve([json.loads(line) for line in (root / "towers" / "stills.jsonl").read_text().splitlines()])
-    rates = json.loads((root / "rates.json").read_text())
+    rates = json.loads((root / f"rates-{options.steps}.json").read_text())
     for corpus, rows in read_outcomes(root, options).items():
         print_report(corpus, rows, {row: rates[f"{corpus} {row}"] for row in options.rows})
 
