@@ -3,6 +3,8 @@
     python benchmarks/ablation.py                      # all rows on both corpora, five seeds; goes on where it stopped
     python benchmarks/ablation.py --rows token_interaction ours --seeds 0 1 --set batch_size=64
     python benchmarks/ablation.py --report             # the tables of what is there, nothing is trained
+    python benchmarks/ablation.py --corpora unseen_forms --rates runs/ablation/rates-200.json --rows paper ours
+    python benchmarks/ablation.py --output runs/small --size 48 --frames 6 --rates runs/ablation/rates-200.json …
 
 Corpora: "scenes", drawn videos of two objects, and "near_duplicates", groups of four of these that differ in one
 attribute, which also share batches; asked for by name "unseen_forms", whose test captions have forms of sentence that
@@ -145,17 +147,32 @@ def run_all(root: Path, options: argparse.Namespace) -> None:
         def start(cell: tuple[str, str], rate: float, seed: int, steps: int):
             return pool.submit(outcome, root, *cell, rate, seed, steps, options)
 
-        half = options.steps // 2
-        trials = {start(cell, rate, CHOOSING_SEED, half): (cell, rate) for rate in RATES for cell in cells}
-        for job in tqdm(as_completed(trials), total=len(trials), desc="learning rates", unit="run"):
-            job.result()
-        found = {trial: job.result().recall for job, trial in trials.items()}
-        best = {cell: max(RATES, key=lambda rate: found[cell, rate]) for cell in cells}
-        kept = {f"{corpus} {row}": {rate: found[(corpus, row), rate] for rate in RATES} for corpus, row in cells}
-        (root / f"rates-{options.steps}.json").write_text(json.dumps(kept, indent=1))
-        jobs = [start(cell, best[cell], seed, options.steps) for seed in options.seeds for cell in cells]
+        if options.rates:  # those of another table, whose rows they were chosen for
+            theirs = json.loads(options.rates.read_text())
+            kept = {f"{corpus} {row}": theirs[f"scenes {row}"] for corpus, row in cells}
+        else:
+            half = options.steps // 2
+            trials = {start(cell, rate, CHOOSING_SEED, half): (cell, rate) for rate in RATES for cell in cells}
+            for job in tqdm(as_completed(trials), total=len(trials), desc="learning rates", unit="run"):
+                job.result()
+            found = {trial: job.result().recall for job, trial in trials.items()}
+            kept = {
+                f"{corpus} {row}": {str(rate): found[(corpus, row), rate] for rate in RATES} for corpus, row in cells
+            }
+        file = root / f"rates-{options.steps}.json"
+        others = json.loads(file.read_text()) if file.exists() else {}
+        file.write_text(json.dumps(others | kept, indent=1))
+        jobs = [
+            start((corpus, row), best_rate(kept[f"{corpus} {row}"]), seed, options.steps)
+            for seed in options.seeds
+            for corpus, row in cells
+        ]
         for job in tqdm(as_completed(jobs), total=len(jobs), desc="seeds", unit="run"):
             job.result()
+
+
+def best_rate(recalls: dict[str, float]) -> float:
+    return float(max(recalls, key=lambda rate: recalls[rate]))
 
 
 def read_outcomes(root: Path, options: argparse.Namespace) -> dict[str, dict[str, dict[int, Outcome]]]:
@@ -164,8 +181,7 @@ def read_outcomes(root: Path, options: argparse.Namespace) -> dict[str, dict[str
     found: dict = {corpus: {row: {} for row in options.rows} for corpus in options.corpora}
     for corpus, rows in found.items():
         for row, seeds in rows.items():
-            tried = {float(rate): recall for rate, recall in rates[f"{corpus} {row}"].items()}
-            best = max(RATES, key=lambda rate: tried[rate])
+            best = best_rate(rates[f"{corpus} {row}"])
             for seed in options.seeds:
                 file = outcome_file(run_folder(root, corpus, row, best, seed, options.steps))
                 if file.exists():
@@ -200,6 +216,9 @@ def main() -> None:
     parser.add_argument("--test", type=int, default=500, help="test videos, and as many to choose rates by")
     parser.add_argument("--size", type=int, default=64, help="side of the pictures, in pixels")
     parser.add_argument("--frames", type=int, default=4, help="frames per video")
+    parser.add_argument(
+        "--rates", type=Path, metavar="FILE", help="take the rates of another table's rates-STEPS.json"
+    )
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="runs side by side")
     parser.add_argument("--report", action="store_true", help="print what is there, train nothing")
     options = parser.parse_args()
