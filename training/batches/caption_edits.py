@@ -18,7 +18,8 @@ from .word_dropping import WORD, words_of
 MAX_LIFT = 0.85  # how often two words share a video, relative to chance, at most
 EXCHANGE_SHARE = 0.25
 MOST_ALTERNATIVES = 100
-_THEN = re.compile(r",? (?:and then|then|before|after(?! another\b| the other\b)|followed by) ")
+_DONE = r"and once (?:it|he|she|they) (?:stops?|ends?|is done|is over|has stopped|have stopped),?"
+_THEN = re.compile(rf",? (?:(?:and )?then|{_DONE}|before|after(?! another\b| the other\b)|followed by) ")
 _FIRST = re.compile(r"(?:first,? )?", re.IGNORECASE)
 _START, _END = "<", ">"  # no word
 

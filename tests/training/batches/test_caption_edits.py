@@ -45,6 +45,8 @@ def test_an_edit_changes_one_word_to_one_that_no_caption_of_the_video_uses():
     [
         ("a dog barks, then a cat runs", "a cat runs, then a dog barks"),
         ("first a dog barks and then a cat runs", "first a cat runs and then a dog barks"),
+        ("A dog barks, and once it stops a cat runs", "A cat runs, and once it stops a dog barks"),
+        ("he talks once they finish eating", None),
         ("a dog barks before a cat runs", "a cat runs before a dog barks"),
         ("a dog barks, followed by a cat", "a cat, followed by a dog barks"),
         ("A dog barks, then a cat runs.", "A cat runs, then a dog barks."),
