@@ -73,33 +73,50 @@ class Visitor:
         self.page.wait_for_selector("#results .card:not([data-old]), #results .message")
 
     def limit(self, field: str, seconds: str, cards: int) -> None:
-        """Types a length into a field that is unfolded and presses Enter, until so many cards are shown. A field that
-        has only just been unfolded may be emptied again by Gradio, which a visitor who types on sees."""
-        from playwright.sync_api import TimeoutError as TooLate
-
+        """Types a length into a field and presses Enter, until so many cards are shown."""
         typed = self.page.locator(f"{field} input")
-        for last in (False, False, True):
+
+        def type_it():
             typed.fill(seconds)
             typed.press("Enter")
+
+        count = "(count) => document.querySelectorAll('#results .card').length == count"
+        self._insist(type_it, lambda timeout: self.page.wait_for_function(count, arg=cards, timeout=timeout))
+
+    def tick(self, field: str, wanted: bool, ids: list[str]) -> None:
+        """Ticks a box, or takes the tick away, until these results are shown."""
+        box = self.page.locator(f"{field} input")
+
+        def tick_it():
+            if box.is_checked() == wanted:
+                box.set_checked(not wanted)
+            box.set_checked(wanted)
+
+        self._insist(tick_it, lambda timeout: self.wait_for_cards(ids, timeout))
+
+    def _insist(self, act, wait) -> None:
+        """Acts until what is waited for comes, at most three times: Gradio may reset a field that has only just been
+        unfolded, which a visitor sees and does again."""
+        from playwright.sync_api import Error
+
+        for timeout in (5_000, 5_000):
             try:
-                self.page.wait_for_function(
-                    "(count) => document.querySelectorAll('#results .card').length == count",
-                    arg=cards,
-                    timeout=20_000 if last else 5_000,
-                )
-                return
-            except TooLate:
-                if last or typed.input_value() == seconds:
-                    raise
+                act()
+                return wait(timeout)
+            except Error:
+                continue
+        act()
+        wait(20_000)
 
     def cards(self) -> list[str]:
         return self.page.eval_on_selector_all("#results .card", "cards => cards.map((card) => card.dataset.id)")
 
-    def wait_for_cards(self, ids: list[str]) -> None:
-        """Waits until these results are shown."""
+    def wait_for_cards(self, ids: list[str], timeout: float = 20_000) -> None:
+        """Waits until these results are shown, so many milliseconds at most."""
         self.page.wait_for_function(
             "(ids) => String([...document.querySelectorAll('#results .card')].map((card) => card.dataset.id)) == ids",
             arg=",".join(ids),
+            timeout=timeout,
         )
 
     def pale_texts(self) -> list[str]:

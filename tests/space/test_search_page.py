@@ -151,10 +151,8 @@ def test_near_copies_are_hidden(visit, space):
     visitor.search(QUERY)
     visitor.wait_for_cards(everything)
     visitor.page.click("#more button:has-text('copies')")
-    visitor.page.check("#distinct input")
-    visitor.wait_for_cards(apart)
-    visitor.page.uncheck("#distinct input")
-    visitor.wait_for_cards(everything)
+    visitor.tick("#distinct", True, apart)
+    visitor.tick("#distinct", False, everything)
 
 
 def test_search_by_an_image(visit, space):
