@@ -402,7 +402,7 @@ class VideoIndex:
         Args:
             at: seconds: the row of the segment that holds this moment, in place of the first.
         """
-        return self.table.row(*check_ids([video_id]), columns, at=at)
+        return self.table.row(check_ids([video_id])[0], columns, at=at)
 
     def thumbnails(self, ids: Sequence[str]) -> dict[str, bytes]:
         """JPEG thumbnails of the videos that have one, by id; of a long video one from its beginning."""
