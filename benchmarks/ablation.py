@@ -35,8 +35,8 @@ from accelerate import Accelerator
 from tqdm.auto import tqdm
 
 from dmae.modeling import info_nce_loss
+from dmae.modeling.encoding import Normalizer
 from dmae.modeling.loading import load_pretrained
-from dmae.modeling.normalization import Normalizer
 from dmae.training.batches.cache_settings import CacheSettings
 from dmae.training.batches.collation import to_device
 from dmae.training.batches.frames import write_frame_cache
