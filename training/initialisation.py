@@ -1,5 +1,7 @@
 """The model and the processor that a training run starts from."""
 
+import math
+
 from transformers import AutoTokenizer
 
 from dmae.modeling import DmaeConfig, DmaeModel, DmaeProcessor
@@ -33,6 +35,8 @@ def load_model(config: TrainConfig) -> tuple[DmaeModel, DmaeProcessor]:
         encoder = config.encoder or config.clip
         assert encoder is not None, "config.check() has seen to it"
         model, processor = load_pretrained(encoder, dtype="float32", **{**lengths, **options})
+    if "logit_scale" in options and model.config.learn_logit_scale:  # a checkpoint's own is used where none is given
+        model.logit_scale.data.fill_(math.log(options["logit_scale"]))
     _set_processor(processor, config)
     if config.freeze_clip:
         freeze_clip(model)

@@ -156,7 +156,7 @@ def test_the_ablation_and_what_it_recommends():
     best = configs["ours"]
     for name in ("caption_edits", "event_twins"):
         assert getattr(recommended, name) == getattr(best, name)
-    for name in ("loss", "tpm_predictor", "learn_logit_scale", "frame_differences"):
+    for name in ("loss", "tpm_predictor", "learn_logit_scale", "logit_scale", "frame_differences"):
         assert recommended.model_options[name] == best.model_options[name]
 
 
