@@ -152,8 +152,8 @@ def check_for_fsdp(config: TrainConfig, model: DmaeModel, processes: int) -> Non
     # Each piece of a cached batch is a collective call: all processes must make as many of them.
     if config.micro_batch_size and (not config.drop_last or config.batch_size % processes or config.event_twins):
         raise ConfigError(
-            f"micro_batch_size under FSDP needs drop_last=true, event_twins=0 and a batch_size divisible by the "
-            f"{processes} processes, or they would wait for each other forever"
+            "micro_batch_size under FSDP needs drop_last=true and a batch_size divisible by the "
+            f"{processes} processes, and no event_twins, or the processes would wait for each other forever"
         )
 
 

@@ -12,6 +12,7 @@ from dmae.training.batches.frames import CacheSettings, write_frame_cache
 from dmae.training.config import ConfigError, TrainConfig, save_config
 from dmae.training.corpora import CorpusError, load_samples
 from dmae.training.evaluation.evaluation import evaluate_model
+from dmae.training.initialisation import load_model
 from dmae.training.loop import check_for_fsdp, is_worse, train, warn_of_shared_videos
 from dmae.training.tracking import read_metrics
 
@@ -203,7 +204,12 @@ def test_one_video_cannot_be_compared(start, tmp_path):
 
 @pytest.mark.parametrize(
     ("settings", "refused"),
-    [({}, True), ({"drop_last": True}, False), ({"drop_last": True, "batch_size": 7}, True)],
+    [
+        ({}, True),
+        ({"drop_last": True}, False),
+        ({"drop_last": True, "batch_size": 7}, True),
+        ({"drop_last": True, "event_twins": 0.5}, True),
+    ],
 )
 def test_cached_pieces_that_would_hang_under_fsdp_are_refused(settings, refused):
     config = TrainConfig(**{"micro_batch_size": 2, "batch_size": 8, **settings})
@@ -218,3 +224,11 @@ def test_cached_pieces_that_would_hang_under_fsdp_are_refused(settings, refused)
 def test_a_scalar_that_fsdp_cannot_cut_is_refused():
     with pytest.raises(ConfigError, match="learn_logit_scale=false"):
         check_for_fsdp(TrainConfig(), tiny_model(learn_logit_scale=True)[0], 2)
+
+
+def test_a_learned_scale_starts_where_the_run_says_else_where_the_checkpoint_ended(tmp_path):
+    corpus = write_corpus(tmp_path / "corpus", videos=2)
+    towers = save_tiny_model(tmp_path / "model", corpus, learn_logit_scale=True, logit_scale=60.0)
+    for options, expected in (({}, 60), ({"logit_scale": 20.0}, 20)):
+        model, _ = load_model(TrainConfig(model=str(towers), dataset="x", model_options=options))
+        assert float(model.scale.detach()) == pytest.approx(expected, rel=1e-5)
