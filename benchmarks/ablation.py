@@ -2,6 +2,7 @@
 
     python benchmarks/ablation.py                      # all rows on both corpora, five seeds; goes on where it stopped
     python benchmarks/ablation.py --rows token_interaction ours --seeds 0 1 --set batch_size=64
+    python benchmarks/ablation.py --rate 5e-4          # one learning rate for all rows, chosen for none
     python benchmarks/ablation.py --report             # the tables of what is there, nothing is trained
     python benchmarks/ablation.py --corpora unseen_forms --rates runs/ablation/rates-200.json --rows paper ours
     python benchmarks/ablation.py --output runs/small --size 48 --frames 6 --rates runs/ablation/rates-200.json …
@@ -11,7 +12,7 @@ attribute, which also share batches; asked for by name "unseen_forms", whose tes
 no training caption has. All rows (training/configs/ablation) start from the same towers, trained on stills
 until α has settled (`dmae init --stills`; their curve is printed), and at that α, as the paper starts at CLIP's. Each
 row's learning rate is the best of three by the mean R@1 of both directions on the videos of another corpus, after a
-shorter run of a seed of its own. Only the seed changes new weights and the order of the pairs.
+run of a seed of its own. Only the seed changes new weights and the order of the pairs.
 
 R@1 in %, over the corpus's test videos, both ways; hard-negative accuracy in % by kind (chance: 50); "cost" is the
 processor time of a run, a multiple of the paper's. Differences to another row are paired by seed and by query, with
@@ -147,12 +148,16 @@ def run_all(root: Path, options: argparse.Namespace) -> None:
         def start(cell: tuple[str, str], rate: float, seed: int, steps: int):
             return pool.submit(outcome, root, *cell, rate, seed, steps, options)
 
-        if options.rates:  # those of another table, whose rows they were chosen for
+        if options.rate:
+            kept = chosen_rates(root, options)
+        elif options.rates:  # those of another table, whose rows they were chosen for
             theirs = json.loads(options.rates.read_text())
             kept = {f"{corpus} {row}": theirs[f"scenes {row}"] for corpus, row in cells}
         else:
-            half = options.steps // 2
-            trials = {start(cell, rate, CHOOSING_SEED, half): (cell, rate) for rate in RATES for cell in cells}
+            # Whole runs: half as long ones favoured rates that whole ones do worse with.
+            trials = {
+                start(cell, rate, CHOOSING_SEED, options.steps): (cell, rate) for rate in RATES for cell in cells
+            }
             for job in tqdm(as_completed(trials), total=len(trials), desc="learning rates", unit="run"):
                 job.result()
             found = {trial: job.result().recall for job, trial in trials.items()}
@@ -161,7 +166,8 @@ def run_all(root: Path, options: argparse.Namespace) -> None:
             }
         file = root / f"rates-{options.steps}.json"
         others = json.loads(file.read_text()) if file.exists() else {}
-        file.write_text(json.dumps(others | kept, indent=1))
+        if not options.rate:
+            file.write_text(json.dumps(others | kept, indent=1))
         jobs = [
             start((corpus, row), best_rate(kept[f"{corpus} {row}"]), seed, options.steps)
             for seed in options.seeds
@@ -171,13 +177,20 @@ def run_all(root: Path, options: argparse.Namespace) -> None:
             job.result()
 
 
+def chosen_rates(root: Path, options: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """Of each corpus and row, the recall by rate."""
+    if options.rate:
+        return {f"{corpus} {row}": {str(options.rate): 0.0} for corpus in options.corpora for row in options.rows}
+    return json.loads((root / f"rates-{options.steps}.json").read_text())
+
+
 def best_rate(recalls: dict[str, float]) -> float:
     return float(max(recalls, key=lambda rate: recalls[rate]))
 
 
 def read_outcomes(root: Path, options: argparse.Namespace) -> dict[str, dict[str, dict[int, Outcome]]]:
     """What is there, by corpus, row and seed."""
-    rates = json.loads((root / f"rates-{options.steps}.json").read_text())
+    rates = chosen_rates(root, options)
     found: dict = {corpus: {row: {} for row in options.rows} for corpus in options.corpora}
     for corpus, rows in found.items():
         for row, seeds in rows.items():
@@ -209,13 +222,14 @@ def main() -> None:
     parser.add_argument("--corpora", nargs="+", default=["scenes", "near_duplicates"], choices=CORPORA)
     parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=ROWS, metavar="ROW", help=", ".join(ROWS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--steps", type=int, default=200, help="of a run; half of them to choose its rate")
+    parser.add_argument("--steps", type=int, default=200, help="of a run")
     parser.add_argument("--stills", type=int, default=2000, help="steps of the towers' own training")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="overrides for every row's config")
     parser.add_argument("--train", type=int, default=3000, help="training videos")
     parser.add_argument("--test", type=int, default=500, help="test videos, and as many to choose rates by")
     parser.add_argument("--size", type=int, default=64, help="side of the pictures, in pixels")
     parser.add_argument("--frames", type=int, default=4, help="frames per video")
+    parser.add_argument("--rate", type=float, help="one learning rate of the towers for all rows: none is chosen")
     parser.add_argument(
         "--rates", type=Path, metavar="FILE", help="take the rates of another table's rates-STEPS.json"
     )
@@ -231,7 +245,7 @@ def main() -> None:
         *(f"{a:.1f}: {b:.2f}" for a, b in first_losses(root, options.corpora[0]).items()),
     )
     print_curve([json.loads(line) for line in (root / "towers" / "stills.jsonl").read_text().splitlines()])
-    rates = json.loads((root / f"rates-{options.steps}.json").read_text())
+    rates = chosen_rates(root, options)
     for corpus, rows in read_outcomes(root, options).items():
         print_report(corpus, rows, {row: rates[f"{corpus} {row}"] for row in options.rows})
 
