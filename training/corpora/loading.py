@@ -56,10 +56,7 @@ def load_samples(
         CorpusError: (a `ValueError`) for a missing file or column, captions without a video, a duplicated id or an
             empty corpus: one line with what is wrong, where, and what to do or where to get it.
     """
-    if missing not in ("error", "skip", "keep"):
-        raise CorpusError(f'missing must be "error", "skip" or "keep", not {missing!r}')
-    if sentence_order not in SENTENCE_ORDERS:
-        raise CorpusError(f'sentence_order must be "file" or "time", not {sentence_order!r}')
+    _check_choices(missing, sentence_order)
     share = {"streaming": streaming, "process_index": process_index, "num_processes": num_processes}
     place = video_place(videos) if videos else None
     folder = Path(source).expanduser()
@@ -77,6 +74,13 @@ def load_samples(
     if not samples:
         raise CorpusError(f"{source}, split '{split}', is empty: not one video with a caption")
     return _share(samples, process_index, num_processes) if streaming else samples
+
+
+def _check_choices(missing: str, sentence_order: str) -> None:
+    if missing not in ("error", "skip", "keep"):
+        raise CorpusError(f'missing must be "error", "skip" or "keep", not {missing!r}')
+    if sentence_order not in SENTENCE_ORDERS:
+        raise CorpusError(f'sentence_order must be "file" or "time", not {sentence_order!r}')
 
 
 def _benchmark(source: str, split: str, annotations: str | None, videos: VideoPlace | None, missing: str, order: str):

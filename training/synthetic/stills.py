@@ -134,17 +134,12 @@ def train_towers(
     normalize = Normalizer(processor.video_processor)
     head = nn.Linear(model.config.projection_dim, len(COLOURS) * (2 + len(SHAPES)))
     measured = Stills("test", MEASURED // PER_SCENE, processor.video_processor.crop_size["height"], seed=seed)
+    records = []
     log_scale = nn.Parameter(torch.tensor(20.0).log())
     towers = (model.text_model, model.vision_model, model.text_projection, model.visual_projection)
     parameters = [*(p for tower in towers for p in tower.parameters()), *head.parameters()]
-    groups = [
-        {"params": parameters, "weight_decay": 0.05},
-        # At the weights' own rate α would still be on its way when the steps are over.
-        {"params": [log_scale], "weight_decay": 0.0, "lr": SCALE_RATE * learning_rate},
-    ]
-    optimizer = torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.98), fused=True)
+    optimizer = _optimizer(parameters, log_scale, learning_rate)
     scheduler = get_cosine_schedule_with_warmup(optimizer, steps // 10, steps)
-    records = []
     model.train()
     for step in tqdm(range(1, steps + 1), desc="Training the towers on stills", unit="step", disable=not progress):
         chosen = rng.sample(range(len(stills)), batch_size)
@@ -153,28 +148,38 @@ def train_towers(
         text = model.get_text_features(**processor(text=[*captions, *wrong], return_tensors="pt"))
         frames = embed_stills(model, normalize(stills.pixels[chosen, None]))
         similarity = dmae_similarity(*text, frames, torch.ones(frames.shape[:2]))
-        known = stills.known[chosen]
-        read = head(frames[:, 0]).unflatten(1, (len(COLOURS), -1))[known]
-        misplaced = F.mse_loss(read[:, :2], stills.places[chosen][known])
-        misread = F.cross_entropy(read[:, 2:], stills.shapes[chosen][known])
         scale = CappedScale.apply(log_scale.exp())
         contrast = info_nce_loss(similarity[:batch_size], scale, wrong_texts=similarity[batch_size:])
-        loss = contrast + PLACE_WEIGHT * misplaced + SHAPE_WEIGHT * misread
         optimizer.zero_grad()
-        loss.backward()
+        (contrast + _reading_loss(head, frames[:, 0], stills, chosen)).backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         scheduler.step()
         if step % RECORD_EVERY == 0 or step == steps:
-            found = {
-                "step": step,
-                "loss": contrast.item(),
-                "logit_scale": float(log_scale.detach().exp().clamp(max=MAX_LOGIT_SCALE)),
-            }
+            reached = min(float(log_scale.detach().exp()), MAX_LOGIT_SCALE)
+            found = {"step": step, "loss": contrast.item(), "logit_scale": reached}
             records.append({**found, "R@1": recall_of_stills(model, processor, measured)})
     _keep_scale(model, log_scale.detach())
     model.eval()
     return records
+
+
+def _optimizer(parameters: list, log_scale: nn.Parameter, learning_rate: float) -> torch.optim.Optimizer:
+    groups = [
+        {"params": parameters, "weight_decay": 0.05},
+        # At the weights' own rate α would still be on its way when the steps are over.
+        {"params": [log_scale], "weight_decay": 0.0, "lr": SCALE_RATE * learning_rate},
+    ]
+    return torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.98), fused=True)
+
+
+def _reading_loss(head: nn.Linear, frames: torch.Tensor, stills: Stills, chosen: list[int]) -> torch.Tensor:
+    """How badly place and shape of the one object of each colour are read from the `(B, D)` embeddings."""
+    known = stills.known[chosen]
+    read = head(frames).unflatten(1, (len(COLOURS), -1))[known]
+    misplaced = F.mse_loss(read[:, :2], stills.places[chosen][known])
+    misread = F.cross_entropy(read[:, 2:], stills.shapes[chosen][known])
+    return PLACE_WEIGHT * misplaced + SHAPE_WEIGHT * misread
 
 
 def _keep_scale(model: DmaeModel, log_scale: torch.Tensor) -> None:

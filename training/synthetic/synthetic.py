@@ -76,9 +76,19 @@ def write_corpus(
     spec |= {"group": group} if group != 1 else {}
     spec |= {"unseen_forms": unseen_forms} if unseen_forms else {}
     _check(spec)
-    rows = {split: list(_rows(split, spec)) for split in SPLITS}
     root = Path(destination).expanduser()
+    rows = {split: list(_rows(split, spec)) for split in SPLITS}
     _claim(root, spec)
+    _write_rows(root, rows, size, workers or os.cpu_count() or 1, progress)
+    if (root / UNFINISHED).is_file():
+        os.replace(root / UNFINISHED, root / SPEC)
+    return root
+
+
+def _write_rows(
+    root: Path, rows: dict[str, list[tuple[Scene, dict]]], size: int, workers: int, progress: bool
+) -> None:
+    """The videos that are not there yet, and the tables."""
     missing = [
         (scene, size, path)
         for split in SPLITS
@@ -87,13 +97,10 @@ def write_corpus(
     ]
     for split in SPLITS:
         (root / split).mkdir(exist_ok=True)
-    _write_videos(missing, workers or os.cpu_count() or 1, progress)
+    _write_videos(missing, workers, progress)
     for split in SPLITS:
         lines = "".join(json.dumps(row) + "\n" for _, row in rows[split])
         _write_text(root / split / CAPTIONS, lines)
-    if (root / UNFINISHED).is_file():
-        os.replace(root / UNFINISHED, root / SPEC)
-    return root
 
 
 def _check(spec: dict) -> None:
