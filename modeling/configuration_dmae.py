@@ -82,7 +82,7 @@ class DmaeConfig(PreTrainedConfig):
         self.text_config = self._tower_config("text", self.text_config)
         self.vision_config = self._tower_config("vision", self.vision_config)
         super().__post_init__(**kwargs)
-        self._check()
+        self.check()
 
     def _tower_config(self, tower: str, values: dict | PreTrainedConfig | None) -> PreTrainedConfig:
         expected = f"{self.encoder}_{tower}_model"
@@ -96,7 +96,8 @@ class DmaeConfig(PreTrainedConfig):
             )
         return values
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raises InputError for values that cannot be."""
         predictors = ("linear", "attention", "projected_attention", None)
         choices = {"loss": ("negnce", "infonce"), "tpm_predictor": predictors}
         for name, allowed in choices.items():

@@ -84,6 +84,7 @@ class DmaeModel(DmaePreTrainedModel):
     frame_predictor: nn.Module
 
     def __init__(self, config: DmaeConfig):
+        config.check()  # again: from_pretrained sets a call's own values after the configuration was made
         super().__init__(config)
         dim = config.projection_dim
         self.encoder_type = ENCODERS[config.encoder]

@@ -232,3 +232,14 @@ def test_a_learned_scale_starts_where_the_run_says_else_where_the_checkpoint_end
     for options, expected in (({}, 60), ({"logit_scale": 20.0}, 20)):
         model, _ = load_model(TrainConfig(model=str(towers), dataset="x", model_options=options))
         assert float(model.scale.detach()) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("option", "said"), [("logit_scale", "must be positive"), ("frame_differences", "temporal_layers")]
+)
+def test_an_option_that_cannot_be_is_told_for_a_checkpoint_too(tmp_path, option, said):
+    corpus = write_corpus(tmp_path / "corpus", videos=2)
+    towers = save_tiny_model(tmp_path / "model", corpus, temporal_layers=0, learn_logit_scale=True)
+    values = {"logit_scale": -3.0, "frame_differences": True}
+    with pytest.raises(ValueError, match=said):
+        load_model(TrainConfig(model=str(towers), dataset="x", model_options={option: values[option]}))
