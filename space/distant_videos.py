@@ -13,7 +13,7 @@ from dmae.modeling import VIDEO_SUFFIXES, RemoteVideo, RemoteVideoError
 
 BLOCK = 256 << 10  # bytes
 UNCLEAR = ("..", "%2e", "%2f", "%5c", "?", "#", "\\")  # in a path of which a web server might make another one
-RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")  # longer numbers are no place in a file
 
 
 class DistantVideos:

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Annotated, Any
 
@@ -24,6 +25,7 @@ from .shard import Shard, open_shard
 
 MAX_QUERY = 1000  # characters
 MAX_HITS = 1000
+ENCODERS_TRIED = 3
 VIDEO_COLUMNS = ("path", "duration", "frame_times", "revision")
 
 api = FastAPI(title="Text-video search", docs_url="/docs")
@@ -56,8 +58,8 @@ def build_app(options: ServingOptions) -> serve.Application:
 # The decorator below takes `api` and whatever its methods use as they are by then: all of this comes first.
 
 
-class SilentShardError(Exception):
-    """What was asked for may be in a shard that did not answer."""
+class SilentError(Exception):
+    """An encoder, or the shard that may hold what was asked for, did not answer."""
 
 
 @api.exception_handler(VideoIndexError)
@@ -66,8 +68,8 @@ async def refuse(request, error: VideoIndexError) -> JSONResponse:
     return JSONResponse({"error": " ".join(str(cause).split())}, status_code=400)
 
 
-@api.exception_handler(SilentShardError)
-async def apologise(request, error: SilentShardError) -> JSONResponse:
+@api.exception_handler(SilentError)
+async def apologise(request, error: SilentError) -> JSONResponse:
     return JSONResponse({"error": str(error)}, status_code=503)
 
 
@@ -171,7 +173,7 @@ class SearchService:
         answers = await self._ask(call)
         found = next((answer for answer in answers.values.values() if answer is not None), None)
         if found is None and answers.failed:
-            raise SilentShardError(f"{video_id!r} may be in a shard that did not answer")
+            raise SilentError(f"{video_id!r} may be in a shard that did not answer")
         if found is None:
             raise VideoIndexError(f"no video {video_id!r} in the index")
         return found
@@ -192,9 +194,10 @@ class SearchService:
             raise VideoIndexError("the query is empty: write what the video should show")
         if len(text) > MAX_QUERY:
             raise VideoIndexError(f"the query has {len(text)} characters; at most {MAX_QUERY} are read")
-        for _ in range(2):
-            try:
-                return await asyncio.wait_for(_awaited(self.encoder.encode.remote(text)), self.timeout)
-            except RayActorError:
-                continue
-        return await self.encoder.encode.remote(text)
+        for _ in range(ENCODERS_TRIED):
+            with suppress(RayActorError):  # it died: another one is asked
+                try:
+                    return await asyncio.wait_for(_awaited(self.encoder.encode.remote(text)), self.timeout)
+                except (TimeoutError, asyncio.TimeoutError):  # two classes before Python 3.11
+                    break
+        raise SilentError("no encoder answered in time: ask again")

@@ -211,6 +211,7 @@ def test_videos_below_a_url_are_handed_on_in_ranges(space_files):
             ("bytes=-7", 206, whole[-7:]),
             (f"bytes={len(whole)}-", 416, b""),
             ("bytes=0-1,5-9", 200, whole),
+            (f"bytes={'9' * 5000}-", 200, whole),  # no number that Python would read
         ):
             headers = {"Range": asked} if asked else {}
             answer = client.get(name, headers=headers)
