@@ -17,7 +17,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, unquote, urlsplit
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
 
 KINDS = ("models", "datasets", "spaces")
 LFS_SUFFIXES = (".safetensors", ".bin", ".lance", ".parquet", ".mp4")
@@ -101,6 +105,14 @@ class HubServer:
 
     def add_token(self, token: str, user: str) -> None:
         self.tokens[token] = user
+
+    def as_owner(self, monkeypatch, home: Path) -> "HfApi":
+        """Points the client in this process here, as the user "owner"."""
+        from huggingface_hub import HfApi
+
+        self.add_token("hf_owner", "owner")
+        self.redirect(monkeypatch, home, token="hf_owner")
+        return HfApi(endpoint=self.endpoint)
 
     def environment(self, home: Path, token: str | None = None) -> dict[str, str]:
         """Variables that point a fresh process here, with an empty cache below `home`."""

@@ -11,7 +11,6 @@ import pytest
 import torch
 from datasets import Dataset, Video
 from hub_server import HubServer
-from huggingface_hub import HfApi
 from torch.utils.data import DataLoader
 from video_files import middles, numbered, read_numbers, write_video
 
@@ -253,9 +252,7 @@ def test_command(samples, tmp_path, capsys):
 
 def test_a_table_may_name_urls(samples, tmp_path, monkeypatch):
     with HubServer() as hub:
-        hub.add_token("hf_owner", "owner")
-        hub.redirect(monkeypatch, tmp_path / "home", token="hf_owner")
-        api = HfApi()
+        api = hub.as_owner(monkeypatch, tmp_path / "home")
         api.create_repo("owner/clips", repo_type="dataset")
         for n, sample in enumerate(samples[:2]):
             api.upload_file(

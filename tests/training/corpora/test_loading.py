@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from datasets import Audio, Dataset, DatasetDict, Features, Value, Video, load_dataset
 from hub_server import HubServer
-from huggingface_hub import HfApi
 
 from dmae.training.corpora import CorpusError, HardNegative, VideoSample, load_samples
 
@@ -337,9 +336,7 @@ def test_a_dataset_of_the_hub_is_mapped_and_streamed(parquet, tmp_path, monkeypa
         return [json.loads(line) for line in done.stdout.splitlines()]
 
     with HubServer() as hub:
-        hub.add_token("hf_owner", "owner")
-        hub.redirect(monkeypatch, tmp_path / "home", token="hf_owner")
-        api = HfApi(endpoint=hub.endpoint)
+        api = hub.as_owner(monkeypatch, tmp_path / "home")
         api.create_repo("owner/clips", repo_type="dataset", private=True)
         api.upload_folder(folder_path=parquet, path_in_repo="data", repo_id="owner/clips", repo_type="dataset")
         streamed, mapped = read("reader")

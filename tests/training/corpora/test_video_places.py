@@ -7,7 +7,6 @@ import shutil
 import pytest
 from datasets import Dataset
 from hub_server import HubServer
-from huggingface_hub import HfApi
 from object_store import KEYS, s3_client, s3_server
 from stand_in import stand_in
 from training_parts import loss_curve, save_tiny_model, write_corpus
@@ -56,9 +55,7 @@ def bucket(corpus):
 @pytest.fixture
 def hub(corpus, monkeypatch, tmp_path):
     with HubServer() as server:
-        server.add_token("hf_owner", "owner")
-        server.redirect(monkeypatch, tmp_path / "home", token="hf_owner")
-        api = HfApi()
+        api = server.as_owner(monkeypatch, tmp_path / "home")
         api.create_repo("owner/clips", repo_type="dataset")
         api.upload_folder(folder_path=corpus, path_in_repo="deep", repo_id="owner/clips", repo_type="dataset")
         yield "hf://datasets/owner/clips"
