@@ -7,6 +7,7 @@ from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
 from .candidates import QUERY_GROUP, CandidateSource
 from .combination import Queries
@@ -17,6 +18,7 @@ LEVEL = 0.6  # a span holds the frames whose evidence has this share of the way 
 HIGH_LEVEL = 0.8  # the same where many frames of the index reach that share
 UNRELATED = 12  # segments from all over the index whose middle frame stands for what is unrelated to a query
 SEGMENT_SHARE = 0.25  # of a frame's evidence that is its segment's score
+SHARES = torch.tensor([0.5, 0.9])  # of the frames of the index, that what is unrelated and what is common stay below
 BRIDGED = 1  # frames in a row that may fall short inside a span
 ROUNDS = 6  # in each of which a span may grow by twice as many segments as in the one before
 
@@ -134,7 +136,7 @@ def _levels(queries: Queries, sample: CandidateFrames | None) -> list[list[float
         frames = CandidateFrames(*(part.expand(len(group), *part.shape) for part in thinned))
         scores, frame_scores = group.score(frames)
         evidence = frame_scores + SEGMENT_SHARE * (scores[..., None] - frame_scores)
-        found += np.quantile(evidence[:, thinned.weights > 0].numpy(), (0.5, 0.9), axis=1).T.tolist()
+        found += evidence[:, thinned.weights > 0].quantile(SHARES, dim=1).T.tolist()
     return found
 
 
