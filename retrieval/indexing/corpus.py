@@ -3,8 +3,9 @@
 import hashlib
 import io
 import os
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO
 
 from dmae.modeling.remote_videos import RemoteVideoError, is_url
@@ -46,7 +47,8 @@ class Plan:
     Attributes:
         new, changed: files to encode. unchanged: how many need no encoding.
         touched: those of the unchanged with the old bytes but another place or time, which the index should learn.
-        moved: the id in the index and the file of those of the unchanged that have another name now.
+        moved: the id in the index and the file of those of the unchanged that have another name now; of a name that
+            was another video's, that one is gone or has another name too.
         missing: `(path, reason)` of files that are not there or cannot be named, and of folders that hide theirs.
         vanished: ids in the index whose file was under a scanned folder and is gone.
         unseen: ids whose file was not found, though nothing tells that it is gone.
@@ -106,7 +108,7 @@ def make_plan(
         _sort(file, names.row_of(file), plan)
     absent = [row for row in known if row["id"] not in names.taken]
     _look_for(absent, folders, found, hidden, plan)
-    _recognise(absent, plan)
+    _recognise(known, plan)
     if sources and not (found or plan.missing or plan.vanished or plan.unseen):
         raise VideoIndexError(
             f"no videos in {', '.join(map(str, sources))}: files are known by endings such as .mp4, and a .txt file "
@@ -196,24 +198,37 @@ def _look_for(absent: Sequence[dict], folders: Sequence, found: Mapping[str, Fou
             plan.missing.append((place.path, reason))
 
 
-def _recognise(absent: Sequence[dict], plan: Plan) -> None:
-    """Takes a new file that equals a vanished one byte by byte for that one under another name."""
-    vanished = set(plan.vanished)
-    gone = [row for row in absent if row["id"] in vanished and row["content_hash"]]
-    for file in list(plan.new):
+def _recognise(known: Sequence[dict], plan: Plan) -> None:
+    """Takes a file that equals byte by byte what another place held, and holds no more, for that video under another
+    name. So two files may have swapped their names, or one have taken that of another.
+    """
+    vanished, changed = set(plan.vanished), {file.id for file in plan.changed}
+    gone = defaultdict(list)  # by size
+    for row in known:
+        if row["content_hash"] and (row["id"] in vanished or row["id"] in changed):
+            gone[row["file_size"]].append(row)
+    moves: dict[str, CorpusFile] = {}
+    for file in [*plan.new, *plan.changed]:
         # What a store calls its version may say nothing of the bytes; and files of another size need not be read.
-        alike = [row for row in gone if row["file_size"] == file.size and file.content_hash is None]
+        alike = [row for row in gone[file.size] if row["id"] != file.id] if file.content_hash is None else []
         try:
             digest = file.digest() if alike else None
         except OSError:  # gone or closed to us by now: reading it will say why
             continue
         row = next((row for row in alike if row["content_hash"] == digest), None)
         if row is not None:
-            gone.remove(row)
-            plan.new.remove(file)
-            plan.vanished.remove(row["id"])
-            plan.moved.append((row["id"], file))
-            plan.unchanged += 1
+            gone[file.size].remove(row)
+            moves[row["id"]] = replace(file, content_hash=digest)
+    # Under a name whose new content is to be encoded nothing is taken away: other processes may encode it by now.
+    while stuck := moves.keys() & changed - {file.id for file in moves.values()}:
+        for old in stuck:
+            del moves[old]
+    names = {file.id for file in moves.values()}
+    plan.new = [file for file in plan.new if file.id not in names]
+    plan.changed = [file for file in plan.changed if file.id not in names]
+    plan.vanished = [old for old in plan.vanished if old not in moves]
+    plan.moved += moves.items()
+    plan.unchanged += len(moves)
 
 
 def _is_gone(path: str) -> bool:

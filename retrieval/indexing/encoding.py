@@ -94,8 +94,8 @@ def finish(table: VideoTable, work: Work, *, prune: bool, vector_index_above: in
     touched = [{"id": file.id, **_place(file)} for file in work.plan.touched]
     if touched:
         table.update([row | {"revision": secrets.randbits(62)} for row in touched])
-    for old, file in work.plan.moved:
-        table.rename(old, file.id, _place(file))
+    moved = work.plan.moved
+    table.rename({old: {"id": file.id, "content_hash": file.content_hash, **_place(file)} for old, file in moved})
     if prune and work.plan.vanished:
         work.report.removed = table.delete(work.plan.vanished)
         drop_journals(table, work.plan.vanished)

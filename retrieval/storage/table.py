@@ -4,7 +4,7 @@ import os
 import random
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from itertools import chain
 from typing import Any
@@ -16,13 +16,14 @@ from lancedb.index import HnswSq
 
 from ..errors import VideoIndexError, storage_errors
 from .filters import as_expression, quote
-from .schema import FILTERABLE, TABLE_NAME, IndexSettings, read_settings, table_schema, video_hash
+from .schema import FILTERABLE, TABLE_NAME, IndexSettings, read_settings, segment_keys, table_schema, video_hash
 
 WRITE_ATTEMPTS = 20
 NEAR = 0.01  # seconds by which a moment may lie outside of its segment: frame times are kept in single precision
 REMOTE_REFRESH = timedelta(seconds=5)  # how stale a reader of object storage may be; a local one never is
 MIGRATE_ROWS = 512  # converted at a time
 DELETE_BATCH = 1000  # ids named in one filter
+RENAMED_TOGETHER = 64  # videos whose rows are written again in one commit
 SMALL_FRAGMENTS = 32  # more of these and a compaction pays
 SETTLED = 2_000_000_000  # ns: no file system's clock is coarser, so a later commit shows as a later time
 
@@ -137,19 +138,17 @@ class VideoTable:
             ids: of all the videos. batches: makes the rows, again at each attempt; the columns of all are the same.
         """
         self.check_writable()
-
-        def merge():
-            iterator = batches()
-            first = self._match_columns(next(iterator))
-            tables = chain([first], map(self._match_columns, iterator))
-            parts = (batch for table in tables for batch in table.to_batches())
-            merge = self._table.merge_insert(self.settings.key).when_matched_update_all().when_not_matched_insert_all()
-            if self.settings.format > 1:  # segments that the videos had and have no more
-                merge = merge.when_not_matched_by_source_delete(_is_one_of(ids))
-            merge.execute(pa.RecordBatchReader.from_batches(first.schema, parts))
-
         with storage_errors(self.uri, "writing"):
-            retry_on_conflict(self._table, merge)
+            retry_on_conflict(self._table, lambda: self._merge(ids, batches()))
+
+    def _merge(self, ids: Sequence[str], batches: Iterator[pa.Table]) -> None:
+        """Inserts rows in place of all that these videos have, in one commit."""
+        first = self._match_columns(next(batches))
+        tables = chain([first], map(self._match_columns, batches))
+        parts = (batch for table in tables for batch in table.to_batches())
+        merge = self._table.merge_insert(self.settings.key).when_matched_update_all().when_not_matched_insert_all()
+        merge = merge.when_not_matched_by_source_delete(_is_one_of(ids))  # segments that the videos have no more
+        merge.execute(pa.RecordBatchReader.from_batches(first.schema, parts))
 
     def append(self, rows: pa.Table) -> None:
         """Adds rows of which none is there, to a table that nobody else writes."""
@@ -176,19 +175,34 @@ class VideoTable:
                 self._table, lambda: self._table.merge_insert(key).when_matched_update_all().execute(table)
             )
 
-    def rename(self, old: str, new: str, values: dict) -> None:
-        """Gives a video another id, which no other has, and other values of some columns, in one commit."""
+    def rename(self, moves: Mapping[str, dict]) -> None:
+        """Gives videos other ids. Those whose new id is another video's come in one commit, since several may have
+        swapped theirs; a video whose id was taken and that got no other is no more.
+
+        Args:
+            moves: by the id that a video has, its columns with new values, `id` among them, and its `content_hash`: a
+                video of another content, as somebody else may have written meanwhile, is left as it is.
+        """
         self.check_writable()
-        columns = {
-            name: quote(value) for name, value in {"id": new, "revision": secrets.randbits(62), **values}.items()
-        }
-        if self.settings.format > 1:
-            columns |= {
-                "segment_key": f"concat(CAST(segment_number AS STRING), {quote(f':{new}')})",
-                "video_hash": quote(video_hash(new)),
-            }
-        with storage_errors(self.uri, "writing"):
-            retry_on_conflict(self._table, lambda: self._table.update(_is_one_of([old]), values_sql=columns))
+        there = {row["id"] for part in _parts([row["id"] for row in moves.values()]) for row in self._hashes(part)}
+        free = [old for old, row in moves.items() if row["id"] not in there]
+        bound = [old for old in moves if moves[old]["id"] in there]
+        for part in filter(None, [*_parts(free, RENAMED_TOGETHER), bound]):
+            chosen = {old: moves[old] for old in part}
+            with storage_errors(self.uri, "writing"):
+                retry_on_conflict(self._table, lambda chosen=chosen: self._rename(chosen))
+
+    def _rename(self, moves: Mapping[str, dict]) -> None:
+        hashes = {row["id"]: row["content_hash"] for row in self._hashes(list(moves))}
+        moves = {old: row for old, row in moves.items() if old in hashes and hashes[old] == row["content_hash"]}
+        if not moves:
+            return
+        rows = batches_of(self._table, self._table.schema.names, MIGRATE_ROWS, _is_one_of(list(moves)))
+        renamed = (_renamed(pa.Table.from_batches([batch]), moves, self.settings) for batch in rows)
+        self._merge([*moves, *(row["id"] for row in moves.values())], renamed)
+
+    def _hashes(self, ids: Sequence[str]) -> list[dict]:
+        return self.videos(["id", "content_hash"], ids).to_pylist()
 
     def delete(self, ids: Sequence[str]) -> int:
         """Deletes videos by id and returns how many were there."""
@@ -373,8 +387,22 @@ def batches_of(table, columns: Sequence[str], size: int, where: str | None = Non
     yield from (query if where is None else query.where(where)).to_batches(size)
 
 
-def _parts(ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    return (ids[start : start + DELETE_BATCH] for start in range(0, len(ids), DELETE_BATCH))
+def _renamed(rows: pa.Table, moves: Mapping[str, dict], settings: IndexSettings) -> pa.Table:
+    """Rows with the values that `VideoTable.rename` takes."""
+    of_each = [moves[old] for old in rows["id"].to_pylist()]
+    values = {name: [row[name] for row in of_each] for name in of_each[0]}
+    values["revision"] = [secrets.randbits(62) for _ in of_each]
+    if settings.format > 1:
+        values["segment_key"] = segment_keys(values["id"], rows["segment_number"].to_pylist())
+        values["video_hash"] = list(map(video_hash, values["id"]))
+    for name, column in values.items():
+        field = rows.schema.field(name)
+        rows = rows.set_column(rows.schema.get_field_index(name), field, pa.array(column, field.type))
+    return rows
+
+
+def _parts(ids: Sequence[str], size: int = DELETE_BATCH) -> Iterator[Sequence[str]]:
+    return (ids[start : start + size] for start in range(0, len(ids), size))
 
 
 def _is_one_of(ids: Sequence[str]) -> str:

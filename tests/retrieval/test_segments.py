@@ -62,6 +62,31 @@ def test_a_video_is_replaced_whole_in_one_commit(index):
     assert (len(index), len(rows_of(index, "film"))) == (2, 7)
 
 
+def test_videos_swap_their_names_in_one_commit(index):
+    version, before = index.table.version, {video: rows_of(index, video) for video in ("film", "clip")}
+    moves = {old: {"id": new, "content_hash": None, "path": new} for old, new in (("film", "clip"), ("clip", "film"))}
+    index.table.rename(moves)
+    assert index.table.version == version + 1 and len(index) == 2
+    assert [len(rows_of(index, video)) for video in ("film", "clip")] == [1, 5]
+    spans = [{(row["segment_start"], row["segment_end"]) for row in rows} for rows in before.values()]
+    assert {(row["segment_start"], row["segment_end"]) for row in rows_of(index, "clip")} == spans[0]
+    assert index.get("clip", ["path", "segment_key", "metadata"])["path"] == "clip"
+    index.add_embeddings(**segments("clip", 2, seed=3))  # its rows are found by their keys
+    assert len(rows_of(index, "clip")) == 2
+
+
+def test_a_name_that_is_taken_away_is_of_no_other_video_then(index):
+    index.table.rename({"clip": {"id": "film", "content_hash": None}})
+    assert (len(index), len(rows_of(index, "film")), rows_of(index, "clip")) == (1, 1, [])
+
+
+def test_a_video_of_another_content_is_not_renamed(index):
+    version = index.table.version
+    moves = {"film": {"id": "clip", "content_hash": "x"}, "gone": {"id": "film", "content_hash": None}}
+    index.table.rename(moves)
+    assert index.table.version == version and len(rows_of(index, "film")) == 5
+
+
 def test_two_writers_of_one_video_leave_one_whole_version_of_it(index):
     def write(count):
         for _ in range(4):
@@ -128,6 +153,17 @@ def test_an_old_index_is_read_and_written_as_it_is(old):
     assert VideoIndex.open(old).get("long", ["path", "kind"]) == {"path": "elsewhere", "kind": "b", "_rowid": 1}
     with pytest.raises(VideoIndexError, match="dmae migrate"):
         index.add_embeddings(**segments("film", 2))
+
+
+def test_videos_of_an_old_index_swap_their_names(old):
+    index = VideoIndex.open(old)
+    before = {i: index.get(i, ["frames", "duration"]) for i in ("long", "short")}
+    index.table.rename({a: {"id": b, "content_hash": None} for a, b in (("long", "short"), ("short", "long"))})
+    assert len(index) == 2
+    for a, b in (("long", "short"), ("short", "long")):
+        assert [index.get(a, ["frames", "duration"])[name] for name in ("frames", "duration")] == [
+            before[b][name] for name in ("frames", "duration")
+        ]
 
 
 def test_a_migrated_index_answers_as_before(old):

@@ -6,10 +6,14 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from places import ROOT
 from training_parts import tiny_model
@@ -18,9 +22,13 @@ from video_files import write_video
 from dmae.modeling import read_frames
 from dmae.modeling.features import TextFeatures, VideoFeatures
 from dmae.retrieval import SearchLimits, VideoIndex, VideoIndexError
+from dmae.retrieval.indexing.corpus import hash_video
 from dmae.retrieval.search.query import _as_query, words_of
 
 KILLS = 4  # benchmarks/index_crashes.py does more
+PLACES = st.dictionaries(
+    st.sampled_from("abcd"), st.integers(0, 2), min_size=1
+)  # name of a file: number of its content
 
 
 @pytest.fixture(scope="module")
@@ -200,6 +208,49 @@ def test_a_file_with_another_name_is_known_by_its_bytes(index, tmp_path):
     assert (moved.score, moved.path) == (scores["a.mp4"], str(folder / "deep" / "chef's.mp4"))
     assert moved.metadata == {"kind": "mine"} and index.get(moved.id, ["content_hash"])["content_hash"]
     assert index.add(folder, prune=True, workers=0).unchanged == 4
+
+
+def test_files_that_swapped_their_names_are_not_encoded_again(index, tmp_path, monkeypatch):
+    folder = tmp_path / "videos"
+    make_corpus(folder, ["a.mp4", "b.mp4", "c.mp4", "d.mp4", "e.mp4"])
+    index.add(folder, workers=0)
+    index.table.update([{"id": "a.mp4", "metadata": '{"kind": "mine"}'}])
+    before = {hit.id: (hit.score, hit.metadata) for hit in index.search("red")}
+    taken = {"b.mp4": "a.mp4", "c.mp4": "b.mp4", "a.mp4": "c.mp4", "d.mp4": "e.mp4"}  # in turn; d in place of e
+    for old in taken:
+        (folder / old).rename(folder / f"{old}.part")
+    for old, new in taken.items():
+        (folder / f"{old}.part").replace(folder / new)
+    with monkeypatch.context() as patch:
+        patch.setattr(index.model, "get_video_features", None)
+        report = index.add(folder, workers=0)
+    assert (report.added, report.updated, report.unchanged, report.vanished) == (0, 0, 4, [])
+    assert dict(report.moved) == taken
+    after = {hit.id: (hit.score, hit.metadata) for hit in index.search("red")}
+    assert after == {new: before[old] for old, new in taken.items()}
+    monkeypatch.setattr("dmae.retrieval.indexing.corpus.hash_video", None)  # nothing is left to compare
+    assert index.add(folder, workers=0).unchanged == 4
+
+
+@settings(max_examples=12, deadline=None)
+@given(before=PLACES, after=PLACES)
+def test_every_name_has_what_its_file_holds_whatever_was_renamed(corpus, model, before, after):
+    contents = [corpus / name for name in ("a.mp4", "b.mp4", "deep/a.mp4")]
+    with TemporaryDirectory() as place:
+        index, folder = VideoIndex.create(Path(place, "index"), *model), Path(place, "videos")
+        for places in (before, after):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            for name, content in places.items():
+                shutil.copy(contents[content], folder / f"{name}.mp4")
+            report = index.add(folder, prune=True, workers=0)
+            assert report.added + report.updated + report.unchanged == len(places)
+            found = {row["id"]: row["content_hash"] for row in index.table.scan(["id", "content_hash"]).to_pylist()}
+            assert found == {f"{name}.mp4": hash_video(str(contents[c])) for name, c in places.items()}
+            for name in places:
+                hit = index.search(folder / f"{name}.mp4", k=1)[0]
+                assert hit.score == pytest.approx(1, abs=2e-3) and found[hit.id] == found[f"{name}.mp4"]
+                assert hit.path == str(folder / hit.id)
 
 
 def test_a_file_goes_by_its_new_name_also_where_another_took_the_old_one(index, tmp_path):

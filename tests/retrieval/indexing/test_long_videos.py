@@ -194,6 +194,19 @@ def test_a_film_with_another_name_keeps_its_segments(films, tmp_path, model):
     assert index.add(folder, workers=0).updated == 1 and len(spans(index, "other.mp4")) < len(before)
 
 
+def test_a_film_and_a_clip_that_swapped_their_names_keep_their_segments(films, tmp_path, model):
+    index, folder = make(tmp_path / "index", model), tmp_path / "films"
+    shutil.copytree(films, folder)
+    index.add(folder, workers=0)
+    before = spans(index)
+    (folder / "film.mp4").rename(folder / "other")
+    (folder / "short.mp4").rename(folder / "film.mp4")
+    (folder / "other").rename(folder / "short.mp4")
+    report = index.add(folder, workers=0)
+    assert (report.unchanged, len(report.moved), len(index)) == (2, 2, 2)
+    assert spans(index, "short.mp4") == before and len(spans(index)) == 1
+
+
 def test_a_film_that_cannot_be_read_on_is_reported_and_nothing_of_it_kept(films, tmp_path, model, monkeypatch):
     def broken(*args, **options):
         chunks = load_film(*args, **options)
