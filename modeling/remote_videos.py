@@ -1,7 +1,7 @@
-"""Videos that are no files of this machine: at a URL, or inside a row of a dataset.
+"""Videos at a URL.
 
-Both are small, can be sent to another process, and are opened where they are read: `read_frames` takes them as it
-takes a path. What is at a URL is read in ranges, so that twelve frames of an hour cost a few megabytes.
+They are small, can be sent to another process, and are opened where they are read: `read_frames` takes them as it
+takes a path. They are read in ranges, so that twelve frames of an hour cost a few megabytes.
 """
 
 import hashlib
@@ -86,29 +86,6 @@ class RemoteVideo:
             return store.open(
                 path, "rb", block_size=BLOCK, cache_type="blockcache", cache_options={"maxblocks": BLOCKS_KEPT}
             )
-
-
-class RowVideo(dict):
-    """`{"path", "bytes"}` of one row of a `datasets.Dataset` whose video column is not decoded; the bytes are read
-    from the dataset on disk whenever they are asked for, so that the videos of a corpus of any size fit in memory, and
-    in what is sent to decoding processes."""
-
-    def __init__(self, dataset, column: str, row: int, path: str | None):
-        super().__init__(path=path)
-        self._dataset, self._column, self._row = dataset, column, row
-
-    @property
-    def version(self) -> str:
-        """A text that another row, or another version of the dataset, would not have."""
-        return f"{self._dataset._fingerprint} {self._row}"
-
-    def __missing__(self, key):
-        if key != "bytes":
-            raise KeyError(key)
-        return self._dataset[self._row][self._column]["bytes"]
-
-    def get(self, key, default=None):
-        return self[key] if key in ("path", "bytes") else default
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Ids and arrays as callers give them."""
 
 from collections.abc import Iterable
+from numbers import Real
 from typing import TYPE_CHECKING
 
 from .errors import VideoIndexError
@@ -27,6 +28,19 @@ def check_ids(ids: Iterable[str], *, distinct: bool = True) -> list[str]:
             raise VideoIndexError(f"duplicate id {i!r}: give each video its own id")
         seen[i] = True
     return list(seen)
+
+
+def check_number(name: str, value) -> None:
+    """Raises where a limit that was given is no number."""
+    if value is not None and (isinstance(value, bool) or not isinstance(value, Real) or value != value):
+        raise VideoIndexError(f"{name} must be a number, got {value!r}")
+
+
+def check_confidence(name: str, value) -> None:
+    """Raises where a confidence that was given is no number from 0 to 1."""
+    check_number(name, value)
+    if value is not None and not 0 <= value <= 1:
+        raise VideoIndexError(f"{name} must be from 0 to 1, got {value!r}")
 
 
 def as_unicode(text: str) -> str:

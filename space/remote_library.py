@@ -47,9 +47,8 @@ class RemoteLibrary(Library):
         k, options = check_count(k), where.options()
         if options["distinct"] is not None:
             raise UserError("keeps_copies")
-        if options["min_confidence"] is not None:
-            raise UserError("tells_no_confidence")
-        return self._found(self._service.search, query=query.label, k=k, where=options["where"])
+        asked = {name: options[name] for name in ("where", "min_confidence")}
+        return self._found(self._service.search, query=query.label, k=k, **asked)
 
     def rescore(self, query: Query, ids: list[str], textual: bool, visual: bool) -> Found:
         if not ids:

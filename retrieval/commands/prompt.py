@@ -38,6 +38,7 @@ class Conversation:
         self._index, self._parts, self._k, self._padding = index, parts, k, padding
         self._offset = limits["offset"]  # of the first result that is shown
         self._limits = {name: value for name, value in limits.items() if name != "offset"}
+        self._next = self._offset  # of the first result that was not asked for yet, shown or left out
         self._typed = ""
         self._query: EncodedQuery | None = None
         self._shown: list[SearchHit] = []
@@ -69,19 +70,20 @@ class Conversation:
     def _search(self, text: str) -> None:
         query = self._index.encode(text, **self._parts)
         hits = self._index.search(query, self._k, offset=self._offset, **self._limits)
-        self._typed, self._query, self._shown = text, query, hits
+        self._typed, self._query, self._shown, self._next = text, query, hits, self._offset + self._k
         print_hits(text, hits, self._offset, {}, only_sure=self._limits["min_confidence"] is not None)
 
     def _more(self) -> None:
         if self._query is None:
             raise InputError(":more shows further results of a query: type one first")
-        offset = self._offset + len(self._shown)
-        hits = self._index.search(self._query, self._k, offset=offset, **self._limits)
+        hits = self._index.search(self._query, self._k, offset=self._next, **self._limits)
+        self._next += self._k
         if not hits:
             print(f"no more results for {self._typed!r}")
             return
+        number = self._offset + len(self._shown)
         self._shown += hits
-        print_hits(self._typed, hits, offset, {})
+        print_hits(self._typed, hits, number, {})
 
     def _cut(self, name: str, word: str, folder: str) -> None:
         from ..sharing.clips import cut_hits

@@ -22,6 +22,7 @@ from ..serving.client import (
     SearchClient,
     ServerError,
     ServerRefusal,
+    check_sure,
     hit_values,
     open_url,
     server_address,
@@ -34,7 +35,7 @@ WANTED = "`dmae serve`"  # at the address
 LOADING = "X-Progress"  # a header of the page that `dmae serve` shows while it loads
 APP_ID = "gradio_api/app_id"  # what any Gradio page answers to
 ENDPOINT = "gradio_api/call/search"
-UNDERSTOOD = frozenset(("query", "server", "json", "k"))  # by every server, or done here
+UNDERSTOOD = frozenset(("query", "server", "json", "k", "min_confidence"))  # by every server, or done here
 UNDERSTOOD_BY_RAY = frozenset(("offset", "where", "min_score"))
 
 
@@ -51,17 +52,18 @@ def search_server(args: argparse.Namespace) -> int:
     query, page = as_unicode(args.query), server_address(args.server, "--server")
     given = _given(args)
     with server_errors(page, WANTED):
-        answer = _ask(page, query, args.k, given)
+        answer = _ask(page, query, args.k, args.min_confidence, given)
     for name in answer.partial:
         print(f"a part of the index did not answer: {printable(name)}", file=sys.stderr)
     if args.json:
         print(printable(json.dumps(answer.hits, ensure_ascii=False)))
     else:
-        search.print_hits(query, [SimpleNamespace(**hit) for hit in answer.hits], args.offset, {})
+        hits = [SimpleNamespace(**hit) for hit in answer.hits]
+        search.print_hits(query, hits, args.offset, {}, only_sure=args.min_confidence is not None)
     return 1 if answer.partial else 0
 
 
-def _ask(page: str, query: str, k: int, given: dict[str, Any]) -> Answer:
+def _ask(page: str, query: str, k: int, min_confidence: float | None, given: dict[str, Any]) -> Answer:
     home = _gradio_page(page)
     refused = [name for name in given if home or name not in UNDERSTOOD_BY_RAY]
     if refused:
@@ -69,8 +71,8 @@ def _ask(page: str, query: str, k: int, given: dict[str, Any]) -> Answer:
         name = names.get(refused[0], refused[0]).replace("_", "-")
         raise InputError(f"the server at {page} knows no --{name}: leave it out, or search with --model and --index")
     if home:
-        return Answer(_ask_gradio(home, query, k), [])
-    return SearchClient(page, what=WANTED).search(query=query, k=k, **given)
+        return Answer(_ask_gradio(home, query, k, min_confidence), [])
+    return SearchClient(page, what=WANTED).search(query=query, k=k, min_confidence=min_confidence, **given)
 
 
 def _given(args: argparse.Namespace) -> dict[str, Any]:
@@ -96,8 +98,9 @@ def _gradio_page(page: str) -> str | None:
         raise
 
 
-def _ask_gradio(page: str, query: str, k: int) -> list[dict]:
-    body = json.dumps({"data": [query, k, 0, 0]}).encode()
+def _ask_gradio(page: str, query: str, k: int, min_confidence: float | None) -> list[dict]:
+    wanted = [] if min_confidence is None else [min_confidence]
+    body = json.dumps({"data": [query, k, 0, 0, *wanted]}).encode()
     with open_url(page + ENDPOINT, body) as response:
         event = json.load(response)["event_id"]
     with open_url(f"{page}{ENDPOINT}/{event}") as response:
@@ -107,7 +110,10 @@ def _ask_gradio(page: str, query: str, k: int) -> list[dict]:
         if not told:
             raise ServerError(f"the server at {page} failed to answer: look at its log")
         raise ServerRefusal(f"the server at {page} refuses: {' '.join(str(told).split())}")
-    return [hit_values(entry, page) for entry in data[0]]
+    hits = [hit_values(entry, page) for entry in data[0]]
+    if min_confidence:
+        check_sure(hits, page)
+    return hits
 
 
 def _last_event(lines: Iterable[bytes]) -> tuple[str, Any]:

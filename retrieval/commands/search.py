@@ -9,7 +9,7 @@ from pathlib import Path
 from dmae.modeling.errors import InputError, printable
 from dmae.modeling.written_files import check_writable, writing
 
-from ..inputs import as_unicode
+from ..inputs import as_unicode, check_confidence, check_number
 from ..media import check_example
 from ..times import clock, span_clock
 from .arguments import add_index, add_model, load_model, storage_options
@@ -59,6 +59,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    check_number("--min-score", args.min_score)
+    check_confidence("--min-confidence", args.min_confidence)
     if args.server is not None:
         from .remote import search_server
 

@@ -11,12 +11,12 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from dmae.modeling.dataset_rows import RowVideo, names_and_sizes
 from dmae.modeling.errors import one_line
 from dmae.modeling.media_files import DiskNames
 from dmae.modeling.remote_videos import (
     RemoteVideo,
     RemoteVideoError,
-    RowVideo,
     is_url,
     list_remote,
     remote_exists,
@@ -195,7 +195,7 @@ class RowSource:
         return f"dataset:{self.name}/"
 
     def videos(self) -> Iterator[FoundVideo | Unreadable | Unreached]:
-        for row, (path, size) in enumerate(self._paths_and_sizes()):
+        for row, (path, size) in enumerate(zip(*names_and_sizes(self.dataset, self.column))):
             if size is not None:
                 yield self._embedded(row, path, size)
             elif path:
@@ -219,21 +219,6 @@ class RowSource:
             yield from _one(path, self.options, Path.cwd()).videos()
         except RemoteVideoError as error:
             yield Unreadable(path, error.reason)
-
-    def _paths_and_sizes(self) -> Iterator[tuple[str | None, int | None]]:
-        """Names and byte counts without reading a video (no count where a row is only a name)."""
-        import pyarrow as pa
-        import pyarrow.compute
-
-        pc: Any = pyarrow.compute  # its functions are made on import, unseen by type checkers
-        values = self.dataset.data.column(self.column)
-        is_struct = pa.types.is_struct(values.type)
-        paths = pc.struct_field(values, "path") if is_struct else values
-        sizes = pc.binary_length(pc.struct_field(values, "bytes")) if is_struct else pa.nulls(len(values))
-        if self.dataset._indices is not None:  # rows were chosen or shuffled: these are their numbers in the table
-            rows = self.dataset._indices.column(0)
-            paths, sizes = paths.take(rows), sizes.take(rows)
-        yield from zip(paths.to_pylist(), sizes.to_pylist())
 
     def covers(self, path: str) -> bool:
         return path.startswith(self.prefix)

@@ -1,5 +1,6 @@
 """Where stage one looks (memory, or the table's vector index) and where the candidates' frames come from."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -11,12 +12,22 @@ from ..storage.table import VideoTable
 from .combination import Queries
 from .likeness import Frames
 from .limits import SearchLimits
-from .resident import FIELD_COLUMNS, FRAME_COLUMNS, Place, ResidentIndex, frames_of, place_columns, places_of
+from .resident import (
+    FIELD_COLUMNS,
+    FRAME_COLUMNS,
+    Place,
+    ResidentIndex,
+    frames_of,
+    identities,
+    identity_columns,
+    place_columns,
+    places_of,
+)
+from .sample import Sample, lowest, sample_keys
 from .scoring import CandidateFrames
 from .stages import COHERENT, best_by_frames, best_by_pooled
 
 QUERY_GROUP = 32  # queries that stage one takes at once: each needs a score of every video
-SAMPLE = 256  # videos by which the scores of an index are judged
 INCOHERENT_FACTOR = 8  # more candidates where the pooled vectors say little and the frames are not in memory
 
 
@@ -58,7 +69,7 @@ class CandidateSource:
         self._fits = False  # whether the frames would fit the memory that they may take
         self._version: int | None = None
         self._passing: Passing | None = None
-        self._sample: tuple[int | None, CandidateFrames | None] = (None, None)
+        self._sample: tuple[object, Sample | None] = (None, None)
 
     @property
     def _memory(self) -> ResidentIndex:
@@ -93,18 +104,35 @@ class CandidateSource:
         for start in range(0, len(queries), size):
             yield narrow(queries[start : start + size], count, where)
 
-    def sample(self) -> CandidateFrames | None:
-        """The frames of `(C,)` videos spread over the index, by which scores are judged; None where it is empty."""
-        if self._sample[0] != self._version:
-            self._sample = self._version, self._read_sample()
+    @property
+    def version(self) -> int | None:
+        """Of the table, as it was at the last `refresh`."""
+        return self._version
+
+    def sample(self) -> Sample | None:
+        """The segments by which scores are judged; None where the index is empty."""
+        made_at: object = self._version
+        if self.resident is None:  # all keys must be read: only where the table has grown by about a tenth
+            made_at = "size", round(10 * math.log(max(1, self.table.num_segments())))
+        if self._sample[0] != made_at:
+            self._sample = made_at, self._read_sample()
         return self._sample[1]
 
-    def _read_sample(self) -> CandidateFrames | None:
-        if self.resident is not None and self.resident.frames is not None and self.resident.alive.any():
-            slots = self.resident.alive.nonzero()[:, 0]
-            return self.resident.frames.gather(slots[:: max(1, len(slots) // SAMPLE)][:SAMPLE])
-        rows = self.table.head(FRAME_COLUMNS, SAMPLE)
-        return frames_of(rows, self.table.settings.dim, self.table.settings.dtype) if rows.num_rows else None
+    def _read_sample(self) -> Sample | None:
+        resident, settings = self.resident, self.table.settings
+        if resident is not None:
+            slots = resident.alive.numpy().nonzero()[0]
+            row_ids, keys = resident.row_ids[slots], resident.places.keys()[slots]
+        else:
+            rows = self.table.scan(identity_columns(settings))
+            row_ids, keys = rows["_rowid"].to_numpy(), sample_keys(*identities(rows, settings))
+        chosen = lowest(keys)
+        row_ids, keys = row_ids[chosen].astype(np.int64), keys[chosen]
+        if resident is not None and resident.frames is not None and len(row_ids):
+            return Sample(keys, resident.frames.gather(resident.slots_of(row_ids)))
+        rows = self.table.take(row_ids, FRAME_COLUMNS)
+        there = np.isin(row_ids, rows["_rowid"].to_numpy().astype(np.int64))  # others were deleted meanwhile
+        return Sample(keys[there], frames_of(rows, settings.dim, settings.dtype)) if rows.num_rows else None
 
     def _narrow_in_memory(self, queries: Queries, count: int, where: str | None) -> Candidates:
         resident = self._memory

@@ -39,7 +39,8 @@ SAMPLE = 64  # texts and videos by which stage one's estimates are brought to th
 
 
 class TextBank:
-    """The texts to compare with: those in the model's folder, else everyday phrases; read at first use, then kept."""
+    """The texts to compare with: those beside the model, in its folder or on the Hub, else everyday phrases; read at
+    first use, then kept."""
 
     def __init__(self, model, processor):
         self._model, self._processor = model, processor
@@ -50,13 +51,32 @@ class TextBank:
         """`(M, …)` features of the texts.
 
         Raises:
-            ModelError: the bank in the model's folder is of another model.
+            ModelError: the bank beside the model is of another model.
         """
         with self._lock:
             if self._features is None:
-                path = Path(str(self._model.config._name_or_path)) / BANK_FILE
-                self._features = load_text_bank(path, self._model) if path.is_file() else self._phrases()
+                path = self._beside_the_model()
+                self._features = self._phrases() if path is None else load_text_bank(path, self._model)
             return self._features
+
+    def _beside_the_model(self) -> Path | None:
+        from transformers.utils import cached_file
+
+        config = self._model.config
+        if not config._name_or_path:
+            return None
+        try:
+            found = cached_file(
+                config._name_or_path,
+                BANK_FILE,
+                revision=getattr(config, "_commit_hash", None),
+                _raise_exceptions_for_gated_repo=False,
+                _raise_exceptions_for_missing_entries=False,
+                _raise_exceptions_for_connection_errors=False,
+            )
+        except OSError:  # a folder that has gone, a repository that only the caller's token opens
+            return None
+        return None if found is None else Path(found)
 
     def _phrases(self) -> TextFeatures:
         """Everyday phrases, encoded once per model and kept on this machine."""

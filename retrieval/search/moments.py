@@ -86,7 +86,8 @@ class SpanFinder:
 
     def __init__(self, source: CandidateSource, queries: Queries, where: str | None):
         self.source, self.queries, self.where = source, queries, where
-        self._levels = _levels(queries, source.sample())
+        sample = source.sample()
+        self._levels = _levels(queries, None if sample is None else sample.frames)
 
     def spans(self, number: int, ranked: Sequence[ScoredSegment], part: slice = slice(None)) -> list[list[Span]]:
         """The spans of each video that some segments belong to, best first, and the videos by their best.

@@ -9,9 +9,10 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from ..storage.schema import IndexSettings
+from ..storage.schema import IndexSettings, video_hash
 from ..storage.table import VideoTable
 from ..storage.vectors import GrowingArray, VectorArray, int8_is_fast, quantise
+from .sample import sample_keys
 from .scoring import CandidateFrames
 
 LOAD_BATCH = 4096
@@ -39,10 +40,22 @@ class Place(NamedTuple):
     times: np.ndarray
 
 
+def identity_columns(settings: IndexSettings) -> tuple[str, ...]:
+    return ("id",) if settings.format == 1 else ("video_hash", "segment_number")
+
+
 def place_columns(settings: IndexSettings) -> tuple[str, ...]:
+    spans = ("duration",) if settings.format == 1 else ("segment_start", "segment_end")
+    return (*identity_columns(settings), *spans, "frame_times")
+
+
+def identities(rows: pa.Table | pa.RecordBatch, settings: IndexSettings) -> tuple[np.ndarray, np.ndarray]:
+    """The hashes of the ids of rows' videos and the rows' numbers in them, `(N,)` int64, from `identity_columns`."""
     if settings.format == 1:
-        return ("duration", "frame_times")
-    return ("video_hash", "segment_number", "segment_start", "segment_end", "frame_times")
+        hashes = np.array([video_hash(video_id) for video_id in rows["id"].to_pylist()], np.int64)
+        return hashes, np.zeros(len(hashes), np.int64)
+    hashes, numbers = (rows[name].to_numpy().astype(np.int64) for name in identity_columns(settings))
+    return hashes, numbers
 
 
 def places_of(rows: pa.Table | pa.RecordBatch, settings: IndexSettings) -> list[Place]:
@@ -70,8 +83,7 @@ class ResidentPlaces:
         names = ("duration",) if whole else ("segment_start", "segment_end")
         ends = [torch.from_numpy(_floats(rows[name])) for name in names]
         spans = torch.stack([torch.zeros(rows.num_rows, dtype=torch.float64), ends[0]] if whole else ends, dim=1)
-        videos = rows["_rowid" if whole else "video_hash"].to_numpy().astype(np.int64)
-        numbers = np.zeros(rows.num_rows, np.int64) if whole else rows["segment_number"].to_numpy().astype(np.int64)
+        videos, numbers = identities(rows, self._settings)
         times = rows["frame_times"]
         times = times.combine_chunks() if isinstance(times, pa.ChunkedArray) else times
         counts = np.cumsum(times.value_lengths().to_numpy().astype(np.int64)) + len(self._times)
@@ -103,6 +115,10 @@ class ResidentPlaces:
         first, last = np.searchsorted(ordered, videos, "left"), np.searchsorted(ordered, videos, "right")
         slots = [self._order[a:b][parts[self._order[a:b]] == number] for a, b, number in zip(first, last, numbers)]
         return np.concatenate(slots) if slots else np.empty(0, np.int64)
+
+    def keys(self) -> np.ndarray:
+        """`(N,)` of all slots, by which the sample of the index is chosen."""
+        return sample_keys(self._videos.rows.numpy(), self._numbers.rows.numpy())
 
     @property
     def nbytes(self) -> int:

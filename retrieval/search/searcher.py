@@ -11,6 +11,7 @@ import torch
 from dmae.modeling.features import TextFeatures
 
 from ..errors import VideoIndexError
+from ..inputs import check_confidence, check_number
 from ..storage.filters import make_where
 from ..storage.schema import IndexSettings
 from ..storage.table import VideoTable
@@ -23,7 +24,8 @@ from .limits import SearchLimits
 from .moments import Moment, ScoredSegment, Span, SpanFinder, rounded
 from .query import EncodedQuery
 from .resident import place_columns
-from .scoring import CandidateFrames, ScoreOptions
+from .sample import Sample
+from .scoring import ScoreOptions
 from .stages import RankedRow, rank
 
 HIT_COLUMNS = ("id", "path", "duration", "frame_times", "metadata")
@@ -49,6 +51,7 @@ class SearchHit:
         segment: the number of the segment that fits best, from 0.
         confidence: from 0 to 1, comparable between queries and indexes: how far the score stands out from those of
             unrelated texts with the same video (`confidence`). None for a query that is no text, or without a model.
+        pooled: `(D,)` the mean frame of the segment that fits best, where it was asked for.
     """
 
     id: str
@@ -64,6 +67,7 @@ class SearchHit:
     moments: tuple[Moment, ...] = ()
     segment: int = 0
     confidence: float | None = None
+    pooled: np.ndarray | None = field(default=None, repr=False)
 
     def to_dict(self) -> dict:
         """The hit as JSON values."""
@@ -118,7 +122,7 @@ class Searcher:
     def __init__(self, table: VideoTable, options: ScoreOptions, limits: SearchLimits, bank: TextBank | None = None):
         self.table = table
         self._bank = bank
-        self._judge: tuple[CandidateFrames, Judge] | None = None
+        self._judge: tuple[Sample, Judge] | None = None
         self.options = options
         self.limits = limits
         self.source = CandidateSource(table, limits)
@@ -147,7 +151,8 @@ class Searcher:
 
     def _queries_of(self, query: CombinedQuery) -> Queries:
         parts = [(part.features, part.options or self.options) for part in query.parts]
-        return Queries(parts, Combination.of(query, self.options, self.source.sample()))
+        sample = self.source.sample()
+        return Queries(parts, Combination.of(query, self.options, None if sample is None else sample.frames))
 
     def _search(
         self,
@@ -161,16 +166,13 @@ class Searcher:
         min_confidence=None,
         per_video=True,
         distinct=None,
+        with_pooled=False,
     ) -> list[list[SearchHit]]:
         for name, value, least in (("k", k, 1), ("offset", offset, 0)):
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
                 raise VideoIndexError(f"{name} must be a whole number, at least {least}, got {value!r}")
-        for name, value in (("min_score", min_score), ("min_confidence", min_confidence)):
-            number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-            if value is not None and not (number and value == value):
-                raise VideoIndexError(f"{name} must be a number, got {value!r}")
-        if min_confidence is not None and not 0 <= min_confidence <= 1:
-            raise VideoIndexError(f"min_confidence must be from 0 to 1, got {min_confidence!r}")
+        check_number("min_score", min_score)
+        check_confidence("min_confidence", min_confidence)
         if min_confidence is not None and (self._bank is None or not confident):
             reason = "the index was opened without a model" if self._bank is None else "the query is no text"
             raise VideoIndexError(f"min_confidence cannot be told, because {reason}: use min_score")
@@ -188,7 +190,7 @@ class Searcher:
                 [_without_weak(spans, float(min_score)) for spans in hits if spans[0].moment.score >= min_score]
                 for hits in chosen
             ]
-        hits = self._hits(chosen, queries if confident else None)
+        hits = self._hits(chosen, queries if confident else None, with_pooled)
         if min_confidence is None:
             return hits
         return [[hit for hit in own if (hit.confidence or 0) >= min_confidence] for own in hits]
@@ -239,6 +241,8 @@ class Searcher:
 
     def prepare(self, tell: Callable[[int, int], None] | None = None) -> None:
         """Loads what searches need now instead of at the first two of them, telling how many rows of how many."""
+        if self._bank is not None:
+            self._bank.features()
         with self._lock:
             self._searched = True
             self.source.refresh(with_frames=True, tell=tell)
@@ -251,36 +255,56 @@ class Searcher:
             "coherence": round(resident.coherence, 3) if resident is not None else None,
         }
 
-    def _hits(self, chosen: list[list[list[Span]]], queries: Queries | None) -> list[list[SearchHit]]:
+    def sample(self) -> tuple[int | None, Sample | None]:
+        """The version of the table, and the sample by which its scores are judged (None where it is empty)."""
+        with self._lock:
+            self.source.refresh(with_frames=self._searched)
+            return self.source.version, self.source.sample()
+
+    def _hits(
+        self, chosen: list[list[list[Span]]], queries: Queries | None, with_pooled: bool
+    ) -> list[list[SearchHit]]:
         """The hits, with confidences where these are the queries that they answer."""
         wanted = list(dict.fromkeys(spans[0].best.place.row_id for hits in chosen for spans in hits))
         with self._lock:
             rows = self.source.fields(wanted) if wanted else {}
-        hits = [[(rows.get(spans[0].best.place.row_id), spans) for spans in own] for own in chosen]
-        hits = [[(row, spans) for row, spans in own if row is not None] for own in hits]
-        best = [(a, spans[0]) for a, own in enumerate(hits) for _, spans in own]
-        confidences = iter([None] * len(best) if queries is None else self._confidences(queries, best))
-        return [[_hit_of_spans(row, spans, next(confidences)) for row, spans in own] for own in hits]
+            judged = queries if self._bank is not None else None
+            pooled = dict(zip(*self.source.pooled(wanted))) if wanted and (judged or with_pooled) else {}
+        best = [(a, spans[0]) for a, own in enumerate(chosen) for spans in own]
+        confidences = iter(self._confidences(judged, best, pooled) if judged else [None] * len(best))
+        hits = [[(rows.get(spans[0].best.place.row_id), spans, next(confidences)) for spans in own] for own in chosen]
+        return [
+            [
+                _hit_of_spans(row, spans, confidence, pooled.get(spans[0].best.place.row_id) if with_pooled else None)
+                for row, spans, confidence in own
+                if row is not None
+            ]
+            for own in hits
+        ]
 
-    def _confidences(self, queries: Queries, best: list[tuple[int, Span]]) -> list[float | None]:
-        """How much the scores of spans are worth, each of the query of this number; None where there is no model to
-        tell it, or the video has gone."""
+    def _confidences(
+        self, queries: Queries, best: list[tuple[int, Span]], pooled: Mapping[int, torch.Tensor]
+    ) -> list[float | None]:
+        """How much the scores of spans are worth, each of the query of this number; None where the video has gone.
+
+        Args:
+            pooled: the mean frames of rows, by their id.
+        """
+        assert self._bank is not None
         found: list[float | None] = [None] * len(best)
-        if self._bank is None or not best:
+        known = [n for n, (_, span) in enumerate(best) if span.best.place.row_id in pooled]
+        if not known:
             return found
         bank = self._bank.features()
         with self._lock:
             sample = self.source.sample()
-            rows, pooled = self.source.pooled([span.best.place.row_id for _, span in best])
-            if sample is None or not rows:
+            if sample is None:
                 return found
             if self._judge is None or self._judge[0] is not sample:
-                self._judge = sample, Judge(bank, sample, self.options)
+                self._judge = sample, Judge(bank, sample.frames, self.options)
             judge = self._judge[1]
-        at = {row_id: n for n, row_id in enumerate(rows)}
-        known = [n for n, (_, span) in enumerate(best) if span.best.place.row_id in at]
         scores = torch.tensor([best[n][1].moment.score for n in known])
-        videos = pooled[[at[best[n][1].best.place.row_id] for n in known]]
+        videos = torch.stack([pooled[best[n][1].best.place.row_id] for n in known])
         confidences = judge(scores, videos, judge.demands(queries)[[best[n][0] for n in known]])
         for n, confidence in zip(known, confidences.tolist()):
             found[n] = confidence
@@ -300,7 +324,7 @@ def _without_weak(spans: list[Span], min_score: float) -> list[Span]:
     return [span for span in spans if span.moment.score >= min_score]
 
 
-def _hit_of_spans(row: dict, spans: list[Span], confidence: float | None) -> SearchHit:
+def _hit_of_spans(row: dict, spans: list[Span], confidence: float | None, pooled: torch.Tensor | None) -> SearchHit:
     """The hit of the row of the first span's best segment."""
     span, *others = spans
     return SearchHit(
@@ -317,6 +341,7 @@ def _hit_of_spans(row: dict, spans: list[Span], confidence: float | None) -> Sea
         moments=tuple(other.moment for other in others),
         segment=span.best.place.number,
         confidence=confidence,
+        pooled=None if pooled is None else pooled.numpy(),
     )
 
 

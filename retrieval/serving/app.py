@@ -14,14 +14,16 @@ from ray.exceptions import RayActorError
 from ray.serve.handle import DeploymentHandle
 
 from ..errors import VideoIndexError
+from ..search.combination import Queries
 from ..search.query import EncodedQuery
 from ..search.scoring import ScoreOptions
 from ..storage.filters import all_of
 from ..storage.sharding import check_same_model
 from .encoder import QueryEncoder
-from .fan_out import Answers, FanOut, merge_hits
+from .fan_out import Answers, FanOut, SilentError, merge_hits
 from .options import ServingOptions
 from .shard import Shard, open_shard
+from .shared_judge import SharedJudge, sure_hits
 
 MAX_QUERY = 1000  # characters
 MAX_HITS = 1000
@@ -58,10 +60,6 @@ def build_app(options: ServingOptions) -> serve.Application:
 # The decorator below takes `api` and whatever its methods use as they are by then: all of this comes first.
 
 
-class SilentError(Exception):
-    """An encoder, or the shard that may hold what was asked for, did not answer."""
-
-
 @api.exception_handler(VideoIndexError)
 async def refuse(request, error: VideoIndexError) -> JSONResponse:
     cause = getattr(error, "cause", error)  # from another process it comes with that process's stack in its text
@@ -93,6 +91,12 @@ class SearchService:
         self.encoder = encoder
         self.shards = shards
         self.fan_out = FanOut(timeout, retries, lost=(RayActorError,), refused=(VideoIndexError,))
+        self.judge = SharedJudge(
+            self.fan_out,
+            lambda name, method, *given: getattr(shards[name], method).remote(*given),
+            list(shards),
+            lambda sample: self._ask_encoder(lambda: encoder.judge.remote(sample)),
+        )
         self.timeout = timeout
         self.model_name = model_name
 
@@ -104,6 +108,7 @@ class SearchService:
         offset: int = Query(0, ge=0, le=MAX_HITS),
         where: str | None = None,
         min_score: float | None = None,
+        min_confidence: float | None = Query(None, ge=0, le=1),
         shortest: float | None = Query(None, ge=0),
         longest: float | None = Query(None, ge=0),
     ):
@@ -113,7 +118,10 @@ class SearchService:
         bounds = [f"duration >= {shortest}" if shortest else None, f"duration <= {longest}" if longest else None]
         chosen = all_of(where, *bounds)
         answers = await self._ask(lambda shard: shard.search.remote(encoded, scoring, k + offset, chosen, min_score))
-        return self._hits(answers, merge_hits(answers.values, k, offset), started)
+        hits = merge_hits({name: told["hits"] for name, told in answers.values.items()}, k, offset)
+        versions = {name: told["version"] for name, told in answers.values.items()}
+        await self.judge.tell(hits, Queries([(encoded.features, scoring)]), versions)
+        return self._hits(answers, sure_hits(hits, min_confidence), started)
 
     @api.get("/rescore")
     async def rescore(
@@ -134,7 +142,7 @@ class SearchService:
     async def explain(self, query: str, video_id: str):
         """How each word of a text matches each frame of a video."""
         encoded, scoring = await self._encode(query)
-        words = await self.encoder.words.remote(encoded)
+        words = await self._ask_encoder(lambda: self.encoder.words.remote(encoded))
         return await self._of_one(video_id, lambda shard: shard.explain.remote(encoded, words, video_id, scoring))
 
     @api.get("/watch")
@@ -143,8 +151,10 @@ class SearchService:
         `segment` that fits best as a hit of its own, the `explanation` of that, and the `times` and `scores` of all
         frames."""
         encoded, scoring = await self._encode(query)
-        words = await self.encoder.words.remote(encoded)
-        return await self._of_one(video_id, lambda shard: shard.watch.remote(encoded, words, video_id, scoring))
+        words = await self._ask_encoder(lambda: self.encoder.words.remote(encoded))
+        found = await self._of_one(video_id, lambda shard: shard.watch.remote(encoded, words, video_id, scoring))
+        await self.judge.tell([found["hit"]], Queries([(encoded.features, scoring)]), {})
+        return found
 
     @api.get("/video")
     async def video(self, video_id: str, at: float | None = None):
@@ -194,10 +204,13 @@ class SearchService:
             raise VideoIndexError("the query is empty: write what the video should show")
         if len(text) > MAX_QUERY:
             raise VideoIndexError(f"the query has {len(text)} characters; at most {MAX_QUERY} are read")
+        return await self._ask_encoder(lambda: self.encoder.encode.remote(text))
+
+    async def _ask_encoder(self, call: Callable[[], Any]) -> Any:
         for _ in range(ENCODERS_TRIED):
             with suppress(RayActorError):  # it died: another one is asked
                 try:
-                    return await asyncio.wait_for(_awaited(self.encoder.encode.remote(text)), self.timeout)
+                    return await asyncio.wait_for(_awaited(call()), self.timeout)
                 except (TimeoutError, asyncio.TimeoutError):  # two classes before Python 3.11
                     break
         raise SilentError("no encoder answered in time: ask again")

@@ -60,7 +60,10 @@ class SearchClient:
         self.page, self.what, self.seconds = server_address(address, option), what, seconds
 
     def search(self, **asked) -> Answer:
-        return self._hits("search", asked)
+        answer = self._hits("search", asked)
+        if asked.get("min_confidence"):
+            check_sure(answer.hits, self.page)
+        return answer
 
     def rescore(self, **asked) -> Answer:
         return self._hits("rescore", asked)
@@ -126,6 +129,12 @@ def hit_values(entry: dict, page: str) -> dict:
         if hit[name] is not None and not isinstance(hit[name], int | float):
             raise ValueError(f"{name} is no number")
     return hit | {name: urljoin(page, str(hit[name])) for name in ADDRESSES if hit.get(name)}
+
+
+def check_sure(hits: list[dict], page: str) -> None:
+    """Raises `ServerError` where a server tells no confidence, as one of an older version, which leaves out no hit."""
+    if any(hit["confidence"] is None for hit in hits):
+        raise ServerError(f"the server at {page} does not tell how sure a result is: leave out the confidence wanted")
 
 
 @contextmanager

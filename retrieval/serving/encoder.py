@@ -1,4 +1,4 @@
-"""The model, which turns queries into what shards are searched with."""
+"""The model, which turns queries into what shards are searched with, and tells what their scores are worth."""
 
 from dataclasses import replace
 
@@ -9,8 +9,9 @@ from dmae.modeling.loading import load_pretrained
 from dmae.modeling.precision import place
 
 from ..indexing.fingerprint import model_encoder, preprocessing_encoder
+from ..search.confidence import Judge, TextBank
 from ..search.query import EncodedQuery, encode_text_queries, words_of
-from ..search.scoring import ScoreOptions
+from ..search.scoring import CandidateFrames, ScoreOptions
 from ..storage.schema import IndexSettings
 from ..storage.sharding import check_same_model
 from .options import QUICK_CHECKS
@@ -27,6 +28,7 @@ class QueryEncoder:
         check_same_model([settings, mine], ["the index", name])
         self.model = place(model, "cuda" if torch.cuda.is_available() else "cpu").eval()
         self.scoring = ScoreOptions.of(model.config)
+        self.bank = TextBank(self.model, self.processor).features()
 
     @serve.batch(max_batch_size=32, batch_wait_timeout_s=0.002)
     async def encode(self, texts: list[str]) -> list[tuple[EncodedQuery, ScoreOptions]]:
@@ -34,3 +36,7 @@ class QueryEncoder:
 
     async def words(self, query: EncodedQuery) -> list[tuple[str, list[int]]]:
         return words_of(self.processor, query)
+
+    async def judge(self, sample: CandidateFrames) -> Judge:
+        """What tells confidences, by a sample of the whole index."""
+        return Judge(self.bank, sample, self.scoring)

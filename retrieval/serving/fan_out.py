@@ -9,6 +9,10 @@ from typing import Any
 SUSPECTED = 0.25  # seconds that a shard is waited for that did not answer the last time
 
 
+class SilentError(Exception):
+    """An encoder, or the shard that may hold what was asked for, did not answer."""
+
+
 @dataclass
 class Answers:
     """What came back.

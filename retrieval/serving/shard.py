@@ -6,14 +6,16 @@ is what a search needs and no model.
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from ray import serve
 
 from ..search.explanation import explain, rescore, timeline
 from ..search.limits import SearchLimits
 from ..search.query import EncodedQuery
+from ..search.sample import Sample
 from ..search.scoring import ScoreOptions
-from ..search.searcher import Searcher
+from ..search.searcher import Searcher, SearchHit
 from ..storage.table import VideoTable
 from .options import QUICK_CHECKS, ServingOptions
 
@@ -26,7 +28,8 @@ def open_shard(uri: str, options: ServingOptions) -> VideoTable:
 class Shard:
     """One table, ready to be searched; it follows what is added to it.
 
-    Its methods answer with JSON values. Those that are about one video answer None where it is another shard's.
+    Its methods answer with JSON values, but for what `SharedJudge` asks and what a hit is judged by. Those that are
+    about one video answer None where it is another shard's.
     """
 
     def __init__(self, uri: str, options: ServingOptions):
@@ -36,11 +39,21 @@ class Shard:
         self.searcher = Searcher(self.table, ScoreOptions(), limits)
         self.searcher.prepare()
 
-    def search(self, query: EncodedQuery, scoring: ScoreOptions, k: int, where, min_score) -> list[dict]:
-        found = self.searcher.search(
-            query.features, k, options=query.options or scoring, where=where, min_score=min_score
-        )
-        return [hit.to_dict() for hit in found[0]]
+    def search(self, query: EncodedQuery, scoring: ScoreOptions, k: int, where, min_score) -> dict:
+        """The `hits`, with what `SharedJudge` judges them by, and the `version` of the table."""
+        options = {"options": query.options or scoring, "where": where, "min_score": min_score}
+        found = self.searcher.search(query.features, k, with_pooled=True, **options)
+        return {"version": self.searcher.source.version, "hits": [_to_judge(hit) for hit in found[0]]}
+
+    def sample_keys(self) -> tuple[int | None, np.ndarray]:
+        """The version of the table, and the keys of its sample."""
+        version, sample = self.searcher.sample()
+        return version, np.empty(0, np.uint64) if sample is None else sample.keys
+
+    def sample(self, count: int) -> Sample | None:
+        """So much of its sample; None where the table has become empty."""
+        _, sample = self.searcher.sample()
+        return None if sample is None else sample.first(count)
 
     def rescore(self, query: EncodedQuery, scoring: ScoreOptions, ids: Sequence[str]) -> list[dict]:
         """Those of the videos that are here."""
@@ -59,10 +72,10 @@ class Shard:
         options = query.options or scoring
         queries = self.searcher.queries_of(query, options)
         explanation = explain(self.table, words, query, video_id, queries)
-        hits = self.searcher.search(query.features, 1, options=options, where={"id": video_id})[0]
+        hits = self.searcher.search(query.features, 1, options=options, where={"id": video_id}, with_pooled=True)[0]
         times, scores = timeline(self.table, queries, video_id)
         return {
-            "hit": (hits[0] if hits else explanation.hit).to_dict(),
+            "hit": _to_judge(hits[0] if hits else explanation.hit),
             "segment": explanation.hit.to_dict(),
             "explanation": explanation.to_dict(),
             "times": [round(float(time), 3) for time in times],
@@ -79,3 +92,8 @@ class Shard:
 
     def _holds(self, video_id: str) -> bool:
         return self.table.row(video_id, ["id"]) is not None
+
+
+def _to_judge(hit: SearchHit) -> dict:
+    """A hit as JSON values and, to tell its confidence by, its exact score and its mean frame."""
+    return hit.to_dict() | {"judged_by": (hit.score, hit.pooled)}

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import requests
 from ray_nodes import processes_of, ray_cluster
-from search_service import assert_alike
+from search_service import CONFIDENCE_BOUND, assert_alike
 from training_parts import tiny_model
 from video_files import write_video
 
@@ -163,9 +163,14 @@ def test_the_service_answers_as_one_index_over_everything(service):
     assert [hit["id"] for hit in answer["hits"]] == [hit["id"] for hit in expected[2:]]
     for hit, alone in zip(answer["hits"], expected[2:]):
         assert hit["score"] == pytest.approx(alone["score"], abs=1e-6)
+        assert hit["confidence"] == pytest.approx(alone["confidence"], abs=CONFIDENCE_BOUND)
         assert {name: hit[name] for name in ("path", "best_time")} == {
             name: alone[name] for name in ("path", "best_time")
         }
+    least = sorted(hit["confidence"] for hit in answer["hits"])[3]
+    sure = service.get("search", query="a red square", k=6, offset=2, min_confidence=least)[1]["hits"]
+    assert sure == [hit for hit in answer["hits"] if hit["confidence"] >= least] and 3 <= len(sure) < 6
+    assert service.get("search", query="a red square", min_confidence=1)[1]["hits"] == []
     status, explanation = service.get("explain", query="a red square", video_id="05.mp4")
     assert status == 200 and explanation == service.index.explain("a red square", "05.mp4").to_dict()
     assert service.get("stats")[1]["videos"] == COUNT
@@ -177,6 +182,7 @@ def test_the_service_refuses_in_one_line(service):
         ("search", {"query": "x" * 2000}, 400, "at most 1000 are read"),
         ("search", {"query": "red", "where": "duration <"}, 400, "the filter"),
         ("search", {"query": "red", "k": 0}, 422, None),
+        ("search", {"query": "red", "min_confidence": 1.5}, 422, None),
         ("explain", {"query": "red", "video_id": "nope"}, 400, "no video 'nope'"),
     ):
         code, answer = service.get(path, **parameters)

@@ -5,7 +5,7 @@ import os
 import httpx
 import pytest
 from gradio_client import Client
-from search_service import assert_alike, ids, search_service
+from search_service import CONFIDENCE_BOUND, assert_alike, ids, search_service
 from space_server import FIRST, QUERY, start_space
 from stand_in import stand_in
 from starlette.applications import Starlette
@@ -69,12 +69,10 @@ def test_what_is_not_there_is_told(service):
     assert remote.row("index", "nope", ["path"]) is None
     with pytest.raises(UserError, match="Write what"):
         remote.ask("  ")
-    for where, told in (
-        (Where(min_confidence=0.5), "does not tell how sure"),
-        (Where(distinct=True), "near-copies|copies"),
-    ):
-        with pytest.raises(UserError, match=told):
-            remote.search(query, 5, where=where)
+    with pytest.raises(UserError, match="near-copies"):
+        remote.search(query, 5, where=Where(distinct=True))
+    with pytest.raises(UserError, match="from 0 to 1"):
+        remote.search(query, 5, where=Where(min_confidence=2))
 
 
 def test_a_part_that_is_silent_is_counted(own, service):
@@ -138,6 +136,13 @@ def test_programs_get_results_pictures_and_videos(page, own, service):
     found = client.predict(QUERY, 3, api_name="/search")
     expected = own.search(own.ask(QUERY), 3)
     assert [hit["id"] for hit in found] == ids(expected) and "partial" not in found[0]
+    sure = [result.hit.confidence for result in expected.results]
+    assert [hit["confidence"] for hit in found] == pytest.approx(sure, abs=CONFIDENCE_BOUND)
+    least = max(sure) - 2 * CONFIDENCE_BOUND
+    assert [hit["id"] for hit in client.predict(QUERY, 3, 0, 0, least, api_name="/search")] == [
+        hit["id"] for hit in found if hit["confidence"] >= least
+    ]
+    assert client.predict(QUERY, 3, 0, 0, 1, api_name="/search") == []
     why = client.predict(QUERY, found[0]["id"], api_name="/explain")
     assert why == own.index.explain(QUERY, found[0]["id"]).to_dict()
     picture = httpx.get(page.url + found[0]["thumbnail"], timeout=60)

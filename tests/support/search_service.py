@@ -5,6 +5,7 @@ with search_service(index, folder) as service:     # an index split in two
     service.silent.add(service.parts[0])           # from now on this part does not answer
 """
 
+import asyncio
 import json
 import threading
 from collections.abc import Iterator
@@ -19,15 +20,19 @@ import numpy as np
 import pytest
 
 from dmae.retrieval import ScoreOptions, VideoIndex, VideoIndexError
+from dmae.retrieval.search.combination import Queries
+from dmae.retrieval.search.confidence import Judge
 from dmae.retrieval.search.query import words_of
-from dmae.retrieval.serving.fan_out import merge_hits
+from dmae.retrieval.serving.fan_out import FanOut, merge_hits
 from dmae.retrieval.serving.options import ServingOptions
+from dmae.retrieval.serving.shared_judge import SharedJudge, sure_hits
 from dmae.retrieval.storage.sharding import split
 from dmae.space.library import OpenLibrary, Where
 from dmae.space.method_tab import compare
 from dmae.space.remote_library import RemoteLibrary
 
 COLUMNS = ("path", "duration", "frame_times", "revision")
+CONFIDENCE_BOUND = 1e-4  # by which a confidence told over HTTP, in four digits, may differ from that of one index
 
 
 def ids(found) -> list[str]:
@@ -39,17 +44,20 @@ def assert_alike(remote: RemoteLibrary, own: OpenLibrary, text: str) -> None:
     """A library behind a service of two parts answers a page as one over the same index in this process does."""
     assert (len(remote), remote.model_name) == (len(own), own.model_name)
     query, here = remote.ask(text), own.ask(text)
-    for where in (Where(), Where((3, None)), Where((None, 3))):
+    middle = float(np.median([result.hit.confidence for result in own.search(here, 9).results])) + 1e-3
+    for where in (Where(), Where((3, None)), Where((None, 3)), Where(min_confidence=middle)):
         found, expected = remote.search(query, 9, where=where), own.search(here, 9, where=where)
         assert ids(found) == ids(expected) and (found.silent, found.parts) == (0, 2)
-        scores = [[result.hit.score for result in both.results] for both in (found, expected)]
-        np.testing.assert_allclose(*scores, atol=2e-6)
+        for name, tolerance in (("score", 2e-6), ("confidence", CONFIDENCE_BOUND)):
+            values = [[getattr(result.hit, name) for result in both.results] for both in (found, expected)]
+            np.testing.assert_allclose(*np.array(values, float), rtol=0, atol=tolerance)
     video = ids(own.search(here, 1))[0]
     watched, alone = remote.watch(query, "index", video), own.watch(here, "index", video)
     # What is unrelated to the query is judged by each part's own videos: where spans end may differ.
     told, expected = watched.result.hit, alone.result.hit
     assert (told.id, told.path, told.duration) == (expected.id, expected.path, expected.duration)
     assert told.score == pytest.approx(expected.score, abs=2e-6)
+    assert told.confidence == pytest.approx(expected.confidence, abs=CONFIDENCE_BOUND)
     assert watched.explanation.to_dict() == alone.explanation.to_dict()
     np.testing.assert_allclose(watched.scores, alone.scores, atol=1e-6)
     np.testing.assert_allclose(watched.times, alone.times, atol=1e-3)
@@ -88,16 +96,32 @@ class Service:
             return 200, {"videos": videos, "model": model, "partial": sorted(self.silent)}
         if path in ("search", "rescore"):
             k = int(one.get("k", 100))
-            found = {}
-            for name, shard in awake.items():
-                if path == "search":
-                    found[name] = shard.search(query, scoring, k, one.get("where"), None)
-                else:
-                    on = {key: one[key] == "True" for key in ("textual_attention", "visual_attention")}
-                    found[name] = shard.rescore(query, scoring._replace(**on), asked["video_id"])
-            body = {"hits": merge_hits(found, k), "partial": sorted(self.silent), "shards": len(self.shards)}
-            return 200 if awake else 503, body
+            if path == "search":
+                found = {
+                    name: shard.search(query, scoring, k, one.get("where"), None) for name, shard in awake.items()
+                }
+                hits = merge_hits({name: told["hits"] for name, told in found.items()}, k)
+                hits = self._judged(hits, query, scoring, float(one.get("min_confidence", 0)))
+            else:
+                on = {key: one[key] == "True" for key in ("textual_attention", "visual_attention")}
+                scoring = scoring._replace(**on)
+                hits = merge_hits(
+                    {name: shard.rescore(query, scoring, asked["video_id"]) for name, shard in awake.items()}, k
+                )
+            return 200 if awake else 503, {"hits": hits, "partial": sorted(self.silent), "shards": len(self.shards)}
         return self._of_one(path, one, awake, query, words, scoring)
+
+    def _judged(self, hits: list[dict], query, scoring, least: float) -> list[dict]:
+        async def ask(name: str, method: str, *given):
+            assert name not in self.silent
+            return getattr(self.shards[name], method)(*given)
+
+        async def make(sample):
+            return Judge(self.index._searcher._bank.features(), sample, scoring)
+
+        judge = SharedJudge(FanOut(5.0, 0), ask, self.parts, make)
+        asyncio.run(judge.tell(hits, Queries([(query.features, scoring)]), {}))
+        return sure_hits(hits, least)
 
     def _of_one(self, path: str, one: dict, awake: dict, query, words, scoring) -> tuple[int, Any]:
         video_id, at = one["video_id"], float(one["at"]) if "at" in one else None
@@ -111,6 +135,8 @@ class Service:
             return 503, {"error": f"{video_id!r} may be in a shard that did not answer"}
         if found is None:
             return 400, {"error": f"no video {video_id!r} in the index"}
+        if path == "watch":
+            self._judged([found["hit"]], query, scoring, 0.0)
         return 200, found["thumbnail"] or b"" if path == "thumbnail" else found
 
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dmae.modeling.remote_videos import RemoteVideo, RemoteVideoError, RowVideo, short_digest
+from dmae.modeling.dataset_rows import RowVideo
+from dmae.modeling.remote_videos import RemoteVideo, RemoteVideoError, short_digest
 
 from ..corpora import VideoSample
 

@@ -11,7 +11,6 @@ from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
-import pyarrow.compute as pc
 from datasets import Dataset, IterableDataset, Value, Video, load_dataset
 from datasets.distributed import split_dataset_by_node
 from datasets.exceptions import DatasetNotFoundError, DatasetsError
@@ -19,7 +18,8 @@ from datasets.exceptions import DatasetNotFoundError, DatasetsError
 # Of whichever HTTP library the client is built on.
 from huggingface_hub.errors import HTTPError  # pyright: ignore[reportPrivateImportUsage]
 
-from dmae.modeling.remote_videos import RemoteVideo, RowVideo, is_url, short_digest
+from dmae.modeling.dataset_rows import RowVideo, names_and_sizes
+from dmae.modeling.remote_videos import RemoteVideo, is_url, short_digest
 
 from .folder import inside
 from .samples import (
@@ -123,7 +123,7 @@ def _video_id(row: dict, column: str) -> str | None:
 
 
 def _mapped_samples(dataset: Dataset, column: str, where: str, videos: VideoPlace | None) -> list[VideoSample]:
-    paths, sizes = _paths_and_sizes(dataset, column)
+    paths, sizes = names_and_sizes(dataset, column)
     samples, silent, size_of = [], [], {}
     rows: Any = dataset.remove_columns(column)  # of dictionaries
     for number, row in enumerate(rows):
@@ -143,16 +143,6 @@ def _mapped_samples(dataset: Dataset, column: str, where: str, videos: VideoPlac
             silent.append(f"row {number}")
     warn_uncaptioned(where, silent)
     return merge_rows(samples)
-
-
-def _paths_and_sizes(dataset: Dataset, column: str) -> tuple[list, list]:
-    """Names and byte counts of the videos without reading a byte of them (no count where a row is only a name)."""
-    values = dataset.data.column(column)
-    if not isinstance(dataset.features[column], Video):
-        return values.to_pylist(), [None] * len(values)
-    compute: Any = pc  # its functions are made on import, unseen by type checkers
-    sizes = compute.binary_length(compute.struct_field(values, "bytes"))
-    return compute.struct_field(values, "path").to_pylist(), sizes.to_pylist()
 
 
 def _sample(row: dict, where: str, videos: VideoPlace | None) -> VideoSample | None:

@@ -38,19 +38,52 @@ def test_a_space_is_asked_and_its_hits_are_printed_as_those_of_an_index(capsys):
 def test_the_service_on_ray_is_asked_with_the_options_that_it_knows(capsys):
     found = {"hits": [HIT], "partial": ["shard-1"]}
     with stand_in({"/app/search": found}) as (url, asked):
-        options = ("--offset", 2, "--where", "duration > 1", "--min-score", 0.1)
+        options = ("--offset", 2, "--where", "duration > 1", "--min-score", 0.1, "--min-confidence", 0.25)
         status, out, err = run(capsys, "red & blue", "--server", f"{url}/app", *options, "--json")
     assert status == 1 and [hit["id"] for hit in json.loads(out)] == ["a.mp4"]
     assert err == "a part of the index did not answer: shard-1\n"
     asked_for = {"query": "red & blue", "k": "10", "offset": "2", "where": "duration > 1", "min_score": "0.1"}
+    asked_for["min_confidence"] = "0.25"
     assert parse_qs(urlsplit(asked[-1][1]).query) == {name: [value] for name, value in asked_for.items()}
+
+
+@pytest.mark.parametrize("routes", [gradio_routes("complete", [[]]), {"/search": {"hits": []}}], ids=["space", "ray"])
+def test_where_nothing_is_sure_enough_it_says_so_as_a_search_of_an_index_does(capsys, routes):
+    with stand_in(routes) as (url, asked):
+        status, out, _ = run(capsys, "a dragon", "--server", url, "--min-confidence", 0.7)
+        assert (status, out) == (0, "nothing here matches 'a dragon' well\n")
+        assert run(capsys, "a dragon", "--server", url)[1] == "nothing found for 'a dragon'\n"
+    wanted = [json.loads(body) for *_, body in asked if body] or [parse_qs(urlsplit(asked[1][1]).query)]
+    assert wanted[0] in (
+        {"data": ["a dragon", 10, 0, 0, 0.7]},
+        {"query": ["a dragon"], "k": ["10"], "min_confidence": ["0.7"]},
+    )
+
+
+@pytest.mark.parametrize(
+    "routes",
+    [gradio_routes("complete", [[HIT | {"confidence": None}]]), {"/search": {"hits": [HIT | {"confidence": None}]}}],
+    ids=["space", "ray"],
+)
+def test_a_server_that_tells_no_confidence_is_not_taken_to_have_left_out_the_doubtful(capsys, routes):
+    with stand_in(routes) as (url, _):
+        assert "does not tell how sure a result is" in refusal(capsys, "red", "--server", url, "--min-confidence", 0.5)
+        assert run(capsys, "red", "--server", url, "--min-confidence", 0)[0] == 0
+
+
+def test_a_confidence_that_is_none_is_told_before_anything_is_asked(capsys):
+    for value in ("1.5", "-0.1"):
+        told = refusal(capsys, "red", "--server", "http://127.0.0.1:9", f"--min-confidence={value}")
+        assert told == f"dmae search: error: --min-confidence must be from 0 to 1, got {value}\n"
+    assert "must be a number, got nan" in refusal(
+        capsys, "red", "--server", "http://127.0.0.1:9", "--min-confidence", "nan"
+    )
 
 
 @pytest.mark.parametrize(
     ("options", "name"),
     [
         (("--or", "a star"), "--or"),
-        (("--min-confidence", "0.5"), "--min-confidence"),
         (("--offset", "1"), "--offset"),
         (("--cut", "clips"), "--cut"),
         (("--model", "m"), "--model"),

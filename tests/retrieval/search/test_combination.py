@@ -58,7 +58,7 @@ def test_each_combination_is_exact_over_the_whole_index(corpus, warm):
     query = combine(asked[0], (), (), (asked[3],))
     hits = searcher.search_combined(query, 10)
     searcher.source.refresh(with_frames=warm)
-    mean = Combination.of(query, searcher.options, searcher.source.sample()).means[1]
+    mean = Combination.of(query, searcher.options, searcher.source.sample().frames).means[1]
     scores = exact[0] - (exact[3] - mean).clamp(min=0)
     assert ids(hits) == best(scores)
     np.testing.assert_allclose([hit.score for hit in hits], scores.topk(10).values, atol=1e-5)

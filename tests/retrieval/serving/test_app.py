@@ -1,4 +1,4 @@
-"""What the ingress does where an encoder does not answer as it should."""
+"""What the ingress does where an encoder does not answer as it should, and what it asks one for."""
 
 import asyncio
 from types import SimpleNamespace
@@ -9,20 +9,21 @@ pytest.importorskip("ray.serve")
 
 from ray.exceptions import RayActorError
 
-from dmae.retrieval.serving.app import ENCODERS_TRIED, SearchService, SilentError
+from dmae.retrieval.serving.app import ENCODERS_TRIED, SearchService
+from dmae.retrieval.serving.fan_out import SilentError
 
 
-def encode(answer, timeout: float = 0.05):
-    """What `_encode` makes of encoders that answer so, and how many were asked."""
+def asked_of_encoders(answer, timeout: float = 0.05):
+    """What `_ask_encoder` makes of encoders that answer so, and how many were asked."""
     asked = []
 
-    def remote(text: str):
-        asked.append(text)
+    def call():
+        asked.append("a dog")
         return answer(len(asked))
 
-    service = SimpleNamespace(timeout=timeout, encoder=SimpleNamespace(encode=SimpleNamespace(remote=remote)))
     try:
-        return asyncio.run(SearchService.func_or_class._encode(service, "a dog")), len(asked)
+        service = SimpleNamespace(timeout=timeout)
+        return asyncio.run(SearchService.func_or_class._ask_encoder(service, call)), len(asked)
     except SilentError as error:
         return str(error), len(asked)
 
@@ -43,9 +44,9 @@ async def never_answers(number: int) -> str:
 
 
 def test_another_encoder_is_asked_where_one_has_died():
-    assert encode(dies_then_answers) == ("encoded", ENCODERS_TRIED)
+    assert asked_of_encoders(dies_then_answers) == ("encoded", ENCODERS_TRIED)
 
 
 @pytest.mark.parametrize(("answer", "asked"), [(dies, ENCODERS_TRIED), (never_answers, 1)])
 def test_nobody_waits_for_ever(answer, asked):
-    assert encode(answer) == ("no encoder answered in time: ask again", asked)
+    assert asked_of_encoders(answer) == ("no encoder answered in time: ask again", asked)

@@ -16,7 +16,7 @@ from video_files import middles, numbered, read_numbers, write_video
 
 from dmae.cli import main
 from dmae.modeling import DmaeVideoProcessor
-from dmae.modeling.remote_videos import RowVideo
+from dmae.modeling.dataset_rows import RowVideo
 from dmae.training.batches import frames as frame_cache
 from dmae.training.batches.frames import CachedFrames, CacheSettings, write_frame_cache
 from dmae.training.batches.loading import make_frames
