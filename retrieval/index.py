@@ -275,7 +275,8 @@ class VideoIndex:
         Args:
             query: a text; an image (PIL, path) or a video (path, bytes, `VideoFrames`) to find more like it; or what
                 `encode` made of one. (A list of queries is answered as by `search_many`.)
-            k: hits wanted; fewer come back where the index holds fewer. offset: hits to skip, for paging.
+            k: hits wanted; fewer come back where the index holds fewer. offset: hits to skip, for paging. Both count
+                also those that `min_score` and `min_confidence` leave out.
             where: a filter such as `"duration < 60 AND category = 'food'"`, or a dictionary such as `{"category":
                 "food"}`.
             min_score: leave out hits, and their further moments, below. min_confidence: leave out hits whose
@@ -342,13 +343,14 @@ class VideoIndex:
         offset=0,
         where=None,
         min_score=None,
+        min_confidence: float | None = None,
         per_video: bool = True,
         distinct: float | None = None,
     ) -> list[list[SearchHit]]:
         """As `search`, for A queries given as features: `(A, D)`, `(A, T, D)`, `(A, T)`, numpy or torch."""
         features = query_module.check_features(sentence_embeds, word_embeds, word_weights, self.table.settings.dim)
         options = {"offset": offset, "where": where, "min_score": min_score, "per_video": per_video}
-        return self._searcher.search(features, k, distinct=distinct, **options)
+        return self._searcher.search(features, k, min_confidence=min_confidence, distinct=distinct, **options)
 
     def duplicates(self, above: float = NEAR_IDENTICAL) -> list[list[Copy]]:
         """Groups of videos that show the same, in whole or in part: re-encodes and trims, found by their frames.

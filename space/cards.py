@@ -8,10 +8,15 @@ DOUBT = 0.5  # confidence; where no result has it, nothing fits well
 EAGER = 4  # pictures that are fetched at once; the others when they come near
 
 
-def cards(found: list[tuple[Query, Found]], say: Texts, selected: int | None = 0) -> str:
-    """HTML of each query's results, best first; `selected` is the place of the one that plays in the first list."""
+def cards(found: list[tuple[Query, Found]], say: Texts, selected: int | None = 0, *, only_sure: bool = False) -> str:
+    """HTML of each query's results, best first; `selected` is the place of the one that plays in the first list.
+
+    Args:
+        only_sure: those in doubt were left out.
+    """
     lists = [
-        silence(own, say) + _list(number, own.results, say, selected if number == 0 else None)
+        silence(own, say)
+        + (_list(number, own.results, say, selected if number == 0 else None) or _none(only_sure, say))
         for number, (_, own) in enumerate(found)
     ]
     said = say.count("found", sum(len(own.results) for _, own in found))
@@ -36,9 +41,14 @@ def silence(found: Found, say: Texts) -> str:
     return f'<p class="doubt partial" role="status">{text(told)}</p>'
 
 
+def _none(only_sure: bool, say: Texts) -> str:
+    names = ("no_match", "none_so_sure") if only_sure else ("nothing_found", "nothing_passes")
+    return message(*map(say, names))
+
+
 def _list(number: int, results: list[Result], say: Texts, selected: int | None) -> str:
     if not results:
-        return message(say("nothing_found"), say("nothing_passes"))
+        return ""
     sure = [result.hit.confidence for result in results if result.hit.confidence is not None]
     doubt = bool(sure) and max(sure) < DOUBT
     told = f'<p class="doubt" role="status">{text(say("no_good_match"))}</p>' if doubt else ""

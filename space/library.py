@@ -263,6 +263,8 @@ class OpenLibrary(Library):
 
     def search(self, query: Query, k: int, *, shelf=None, where: Where = EVERYWHERE) -> Found:
         k, options = check_count(k), where.options()
+        if query.encoded is not None and query.encoded.text is None:  # how sure an image is nobody can tell
+            options["min_confidence"] = None
         own = shelf if where.in_mine else None
         if not (where.in_index or own is not None or shelf is None):
             raise UserError("search_nowhere")

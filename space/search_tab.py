@@ -54,7 +54,8 @@ def search_tab(page: gr.Blocks, services: Services, examples: list[str]) -> gr.R
         in_index = gr.Checkbox(True, label=label("in_index"), container=False, elem_id="in-index")
         in_mine = gr.Checkbox(True, label=label("in_mine"), container=False, elem_id="in-mine")
     here = not services.settings.backend  # where a search service answers, it reads texts and keeps copies
-    shortest, longest, distinct, example_file = _more_ways(here)
+    sure = _percent(services)
+    shortest, longest, least, distinct, example_file = _more_ways(here, sure)
     with gr.Row(elem_classes="found", equal_height=False):
         with gr.Column(scale=5, min_width=320):
             results = gr.HTML(elem_id="results", js_on_load=ON_LOAD)
@@ -63,7 +64,7 @@ def search_tab(page: gr.Blocks, services: Services, examples: list[str]) -> gr.R
             detail = gr.HTML(NOTHING_CHOSEN, elem_id="detail", js_on_load=None)
     outputs = [results, detail, asked, more]
     handlers = _Handlers(services, examples)
-    limits = [shortest, longest, in_index, in_mine, distinct]
+    limits = [shortest, longest, in_index, in_mine, distinct, least]
     options = {"api_visibility": "private", "show_progress_on": [results], "show_progress": "minimal"}
 
     for trigger in (text.submit, button.click):
@@ -71,15 +72,16 @@ def search_tab(page: gr.Blocks, services: Services, examples: list[str]) -> gr.R
     for chip in chips:
         shown = chip.click(lambda example=chip.value: example, None, text, api_visibility="private", queue=False)
         shown.then(handlers.ask, [text, *limits], outputs, **options).then(None, text, None, js=SHARE)
-    lengths = [shortest.submit, shortest.blur, longest.submit, longest.blur]
-    for changed in (*lengths, in_index.input, in_mine.input, distinct.input):
+    numbers = [event for number in (shortest, longest, least) for event in (number.submit, number.blur)]
+    for changed in (*numbers, in_index.input, in_mine.input, distinct.input):
         changed(handlers.again, [asked, *limits], outputs, **options)
     example_file.upload(handlers.ask_example, [example_file, *limits], outputs, **options)
     more.click(handlers.more, [asked, *limits], [results, asked, more], **options)
     results.select(
         handlers.choose, asked, detail, api_visibility="private", trigger_mode="always_last", show_progress="hidden"
     ).then(None, None, None, js=REVEAL)
-    page.load(None, None, [shortest, longest], js="() => [null, null]")  # Gradio shows 0 where there is no value
+    # Gradio shows 0 where there is no value.
+    page.load(None, None, [shortest, longest, least], js=f"() => [null, null, {sure or 'null'}]")
     page.load(handlers.restore, None, [text, *outputs], api_visibility="private", show_progress="hidden")
     return where
 
@@ -99,12 +101,14 @@ def _question() -> tuple[gr.Textbox, gr.Button]:
         return text, gr.Button(label("search"), variant="primary", scale=0, min_width=130, elem_id="search")
 
 
-def _more_ways(here: bool) -> tuple[gr.Number, gr.Number, gr.Checkbox, gr.File]:
-    """The shortest and the longest duration, whether copies are left out, and an example; the last two only `here`."""
+def _more_ways(here: bool, sure: int) -> tuple[gr.Number, gr.Number, gr.Number, gr.Checkbox, gr.File]:
+    """The shortest and the longest duration, the least confidence (in percent, `sure` until it is changed), whether
+    copies are left out, and an example; the last two only `here`."""
     with gr.Accordion(label("more_ways"), open=False, elem_id="more"):
         with gr.Row():
             shortest = gr.Number(None, label=label("at_least"), placeholder=label("any"), elem_id="shortest")
             longest = gr.Number(None, label=label("at_most"), placeholder=label("any"), elem_id="longest")
+            least = gr.Number(sure or None, label=label("this_sure"), placeholder=label("any"), elem_id="sure")
         distinct = gr.Checkbox(False, label=label("distinct"), container=False, elem_id="distinct", visible=here)
         example = gr.File(
             label=label("like_this"),
@@ -115,7 +119,7 @@ def _more_ways(here: bool) -> tuple[gr.Number, gr.Number, gr.Checkbox, gr.File]:
         )
         if not here:
             gr.Markdown(label("reads_texts"))
-    return shortest, longest, distinct, example
+    return shortest, longest, least, distinct, example
 
 
 class _Handlers:
@@ -124,27 +128,32 @@ class _Handlers:
     def __init__(self, services: Services, examples: list[str]):
         self._services = services
         self._first = examples[0] if examples else ""
+        self._sure = _percent(services)
 
-    def ask(self, text: str, shortest, longest, in_index, in_mine, distinct, request: gr.Request):
-        where = Where((shortest, longest), in_index, in_mine, distinct)
+    def ask(self, text: str, shortest, longest, in_index, in_mine, distinct, least, request: gr.Request):
+        where = _where(shortest, longest, in_index, in_mine, distinct, least)
         return self._answer(lambda: self._services.library.ask_all(text), where, request)
 
-    def again(self, asked: Asked | None, shortest, longest, in_index, in_mine, distinct, request: gr.Request):
+    def again(self, asked: Asked | None, shortest, longest, in_index, in_mine, distinct, least, request: gr.Request):
         if asked is None:
             return [gr.skip()] * 4
-        where = Where((shortest, longest), in_index, in_mine, distinct)
+        where = _where(shortest, longest, in_index, in_mine, distinct, least)
         return self._answer(lambda: asked.queries, where, request)
 
-    def ask_example(self, file: str | None, shortest, longest, in_index, in_mine, distinct, request: gr.Request):
-        where = Where((shortest, longest), in_index, in_mine, distinct)
+    def ask_example(
+        self, file: str | None, shortest, longest, in_index, in_mine, distinct, least, request: gr.Request
+    ):
+        where = _where(shortest, longest, in_index, in_mine, distinct, least)
         return self._answer(lambda: [self._services.ask_example(file)], where, request)
 
-    def more(self, asked: Asked | None, shortest, longest, in_index, in_mine, distinct, request: gr.Request):
+    def more(self, asked: Asked | None, shortest, longest, in_index, in_mine, distinct, least, request: gr.Request):
         if asked is None:
             return [gr.skip()] * 3
         asked = Asked(asked.queries, asked.count + asked.page)
-        found, left = self._find(asked, Where((shortest, longest), in_index, in_mine, distinct), request)
-        return cards(found, texts_for(request), None), asked, gr.update(visible=left)
+        where = _where(shortest, longest, in_index, in_mine, distinct, least)
+        found, left = self._find(asked, where, request)
+        shown = cards(found, texts_for(request), None, only_sure=bool(where.min_confidence))
+        return shown, asked, gr.update(visible=left)
 
     def choose(self, asked: Asked | None, event: gr.EventData, request: gr.Request):
         number = str(event.query)
@@ -157,7 +166,7 @@ class _Handlers:
         text = request.query_params.get("q", "").strip() or self._first
         if not text:
             return ["", welcome(texts_for(request)), *[gr.skip()] * 3]
-        return [text, *self.ask(text, None, None, True, True, False, request)]
+        return [text, *self.ask(text, None, None, True, True, False, self._sure, request)]
 
     def _answer(self, make_queries, where: Where, request: gr.Request):
         """Results, player, what was asked and whether there is more; or what is wrong in plain words."""
@@ -172,7 +181,7 @@ class _Handlers:
         except (UserError, VideoDecodeError) as error:
             reason = error.told(say) if isinstance(error, UserError) else str(error)
             return message(say("search_failed"), reason, "error"), detail, asked, gr.update(visible=False)
-        return cards(found, say), detail, asked, gr.update(visible=left)
+        return cards(found, say, only_sure=bool(where.min_confidence)), detail, asked, gr.update(visible=left)
 
     def _find(self, asked: Asked, where: Where, request: gr.Request):
         """Each query with its results, and whether there are more of any."""
@@ -190,3 +199,14 @@ class _Handlers:
             return message(say("gone"), error.told(say), "error")
         media = self._services.media
         return player(watched, say, plays=media.plays(watched.result), cuts=media.cuts(watched.result))
+
+
+def _percent(services: Services) -> int:
+    """The least confidence of results, until a visitor asks for another."""
+    return round(100 * services.settings.min_confidence)
+
+
+def _where(shortest, longest, in_index: bool, in_mine: bool, distinct: bool, least: float | None) -> Where:
+    """What a visitor searches, with the least confidence as they wrote it, in percent."""
+    sure = min(max(least or 0, 0), 100) / 100
+    return Where((shortest, longest), in_index, in_mine, distinct, sure or None)

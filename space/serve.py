@@ -34,6 +34,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, default=None, help="port to listen on (default: 7860)")
     parser.add_argument("--mcp", action="store_true", default=None, help="let agents call the search as tools (MCP)")
     parser.add_argument("--public", action="store_true", default=None, help="strangers visit: nobody adds videos")
+    parser.add_argument(
+        "--min-confidence", type=float, metavar="C", help="show only results at least this sure, from 0 to 1"
+    )
     parser.add_argument("--title", help="title of the page")
     parser.add_argument("--about", help="a line under the title that says what the videos are")
     parser.add_argument("--examples", metavar="A|B|C", help="example queries, separated by |")

@@ -34,6 +34,9 @@ class Settings:
     examples: str = _setting("", "example queries, separated by |")
     public: bool = _setting(False, "strangers visit: adding videos is off unless switched on")
     uploads: bool | None = _setting(None, "let visitors add videos of their own, seen by them alone")
+    min_confidence: float = _setting(
+        0.0, "show only results at least this sure, from 0 to 1, unless a visitor asks for others; 0: all"
+    )
     mcp: bool = _setting(False, "agents may call the search as tools (MCP), at /gradio_api/mcp/")
     token: str = _setting("", "what agents have to send; drawn where none is set and other machines can call")
     max_file_mb: int = _setting(200, "largest file a visitor may send, in MB")
@@ -67,6 +70,8 @@ class Settings:
         for item in fields(cls):
             if item.type is int and getattr(settings, item.name) < 1:
                 raise InputError(f"{variable(item.name)} must be at least 1, got {getattr(settings, item.name)}")
+        if not 0 <= settings.min_confidence <= 1:
+            raise InputError(f"{variable('min_confidence')} must be from 0 to 1, got {settings.min_confidence}")
         return settings
 
 
@@ -87,11 +92,12 @@ def describe() -> str:
 def _parse(name: str, text: str, kind):
     if kind is str:
         return text
-    if kind is int:
+    if kind in (int, float):
         try:
-            return int(text)
+            return kind(text)
         except ValueError:
-            raise InputError(f"{name} must be a whole number, got {text!r}") from None
+            what = "a whole number" if kind is int else "a number"
+            raise InputError(f"{name} must be {what}, got {text!r}") from None
     if text.lower() not in TRUE | FALSE:
         raise InputError(f"{name} must be 1 or 0, got {text!r}")
     return text.lower() in TRUE

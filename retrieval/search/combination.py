@@ -38,12 +38,10 @@ class CombinedQuery(EncodedQuery):
     without: tuple[EncodedQuery, ...] = ()
 
     def __post_init__(self):
-        wanted = {_plain(part.text) for part in (self, *self.alternatives, *self.also) if part.text}
         for part in self.without:
-            if part.text and _plain(part.text) in wanted:
-                raise VideoIndexError(
-                    f"without {part.text!r} leaves nothing of the query: name what else is to be left out"
-                )
+            if any(_same(part, wanted) for wanted in (self, *self.alternatives, *self.also)):
+                what = "the same example" if part.text is None else repr(part.text)
+                raise VideoIndexError(f"without {what} leaves nothing of the query: name what else is to be left out")
 
     @property
     def parts(self) -> tuple[EncodedQuery, ...]:
@@ -185,6 +183,12 @@ class Combination:
         means, deviations = self.means.view(shape), self.deviations.view(shape)
         moved = (scores - means) / deviations * self.deviations[0] + self.means[0]
         return torch.where(self.foreign.view(shape), moved, scores)
+
+
+def _same(part: EncodedQuery, other: EncodedQuery) -> bool:
+    if part.text is None or other.text is None:
+        return part.text is other.text and torch.equal(part.features.word_embeds, other.features.word_embeds)
+    return _plain(part.text) == _plain(other.text)
 
 
 def _plain(text: str) -> str:

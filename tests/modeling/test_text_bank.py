@@ -23,3 +23,22 @@ def test_a_bank_comes_back_and_belongs_to_one_model(tmp_path):
     path.write_bytes(b"torn")
     with pytest.raises(ModelError, match="no bank of texts"):
         load_text_bank(path, model)
+
+
+@pytest.mark.parametrize(
+    "shapes",
+    [((5, 16), (5, 7, 16), (5, 7)), ((0, 32), (0, 7, 32), (0, 7)), ((5, 32), (4, 7, 32), (4, 7)), ((5,), (5,), (5,))],
+    ids=["of another dimension", "empty", "of parts that do not fit", "flat"],
+)
+def test_features_that_are_no_texts_of_the_model_are_refused(tmp_path, shapes):
+    model, path = tiny_model(seed=0), tmp_path / "text_bank.safetensors"
+    save_text_bank(path, TextFeatures(*(torch.ones(shape) for shape in shapes)), model)
+    with pytest.raises(ModelError, match="no bank of texts of 32 dimensions: delete it"):
+        load_text_bank(path, model)
+
+
+def test_features_that_are_no_numbers_are_refused(tmp_path):
+    model, path = tiny_model(seed=0), tmp_path / "text_bank.safetensors"
+    save_text_bank(path, TextFeatures(torch.ones(2, 32), torch.full((2, 3, 32), torch.nan), torch.ones(2, 3)), model)
+    with pytest.raises(ModelError, match="no bank of texts"):
+        load_text_bank(path, model)

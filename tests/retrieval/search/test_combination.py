@@ -114,6 +114,8 @@ def test_the_parts_are_explained_and_bad_ones_refused(tmp_path):
     assert explained.similarity.shape == (7, len(hit.frame_scores)) and explained.score == pytest.approx(hit.score)
     assert index.rescore(query, [hit.id])[0].score == pytest.approx(hit.score, abs=1e-6)
     assert ids(index.search(query, k=1)) == [hit.id]
+    with pytest.raises(VideoIndexError, match="without the same example leaves nothing"):
+        index.search("a red star", like=picture, without=picture.copy())
     refused = {
         "leaves nothing": {"without": " A red  star"},
         "is empty": {"without": ""},

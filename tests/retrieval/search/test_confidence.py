@@ -3,17 +3,20 @@
 import pytest
 import torch
 from embeddings import texts, videos
+from hub_server import HubServer
 from training_parts import tiny_model
 
+from dmae import load_pretrained
 from dmae.modeling.errors import ModelError
 from dmae.modeling.features import TextFeatures
 from dmae.modeling.similarity import nearest_frames
-from dmae.modeling.text_bank import BANK_FILE, save_text_bank
+from dmae.modeling.text_bank import BANK_FILE, load_text_bank, save_text_bank
 from dmae.retrieval import VideoIndex, VideoIndexError
 from dmae.retrieval.search.combination import Queries
-from dmae.retrieval.search.confidence import Judge
+from dmae.retrieval.search.confidence import Judge, TextBank
 from dmae.retrieval.search.scoring import CandidateFrames, ScoreOptions, score_each
 from dmae.retrieval.storage.rows import pool_frames
+from dmae.training.release.push import push_model
 
 COUNT, DIM = 300, 32
 
@@ -74,8 +77,6 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
     for part in tiny_model():
         part.save_pretrained(folder / "model")
-    from dmae import load_pretrained
-
     model, processor = load_pretrained(folder / "model")
     dim = model.config.projection_dim
     frames, mask = videos(40, frames=3, dim=dim)
@@ -93,7 +94,7 @@ def test_hits_carry_it_and_weak_ones_are_left_out(trained):
         assert all(0 <= hit.confidence <= 1 for own in hits for hit in own)
         assert all(own[0].confidence > own[-1].confidence for own in hits)
     assert hits[0][0].to_dict()["confidence"] == round(hits[0][0].confidence, 4)
-    sure = index._searcher.search(asked, 10, min_confidence=hits[0][2].confidence)[0]
+    sure = index.search_embeddings(*asked, k=10, min_confidence=hits[0][2].confidence)[0]
     assert 0 < len(sure) < 10 and min(hit.confidence for hit in sure) >= hits[0][2].confidence
     assert index.search("a red star", min_confidence=1.0) == []
     example = index.search(torch.zeros(32, 32, 3, dtype=torch.uint8).numpy(), k=1)
@@ -105,7 +106,7 @@ def test_where_it_cannot_be_told_one_line_says_so(trained, tmp_path):
     bare = VideoIndex.open(folder / "index")
     assert bare.search_embeddings(*asked, k=1)[0][0].confidence is None
     with pytest.raises(VideoIndexError, match="without a model"):
-        bare._searcher.search(asked, 1, min_confidence=0.5)
+        bare.search_embeddings(*asked, k=1, min_confidence=0.5)
     index = VideoIndex.open(folder / "index", model, processor)
     with pytest.raises(VideoIndexError, match="no text"):
         index.search(torch.zeros(32, 32, 3, dtype=torch.uint8).numpy(), min_confidence=0.5)
@@ -129,11 +130,21 @@ def test_where_it_cannot_be_told_one_line_says_so(trained, tmp_path):
                 parameter -= 1
 
 
+def test_a_model_from_the_hub_brings_its_bank(trained, tmp_path, monkeypatch):
+    folder = trained[0]
+    with HubServer() as hub:
+        hub.add_token("hf_owner", "owner")
+        hub.redirect(monkeypatch, tmp_path, token="hf_owner")
+        push_model(folder / "model", "owner/model")
+        model, processor = load_pretrained("owner/model")
+        bank = TextBank(model, processor).features()
+    assert len(bank.sentence_embeds) == 30
+    torch.testing.assert_close(bank, load_text_bank(folder / "model" / BANK_FILE, model))
+
+
 def test_everyday_phrases_stand_in_and_are_kept(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     model, processor = tiny_model()
-    from dmae.retrieval.search.confidence import TextBank
-
     first = TextBank(model, processor).features()
     assert len(first.sentence_embeds) > 250
     monkeypatch.setattr("dmae.retrieval.search.confidence.encode_texts", None)  # from the disk from now on
