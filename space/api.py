@@ -73,7 +73,7 @@ class Endpoints:
             distinct: leave out near-identical copies of better results
 
         Returns:
-            a list, best first, each with id and scope (what explain and cut ask for)
+            a list, best first, empty where nothing here is that sure; each with id and scope (for explain and cut)
             title, confidence (0 to 1; of any query the same) and score (of this query alone)
             start and end of the span that fits, best_time and duration, in seconds
             video and thumbnail as addresses
