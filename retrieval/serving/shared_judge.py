@@ -6,6 +6,7 @@ makes the judge of it. When a shard has changed the judge is made anew, at most 
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
@@ -42,7 +43,7 @@ class SharedJudge:
         self._fan_out, self._ask, self._shards, self._make = fan_out, ask, shards, make
         self._judge: Judge | None = None
         self._versions: Mapping[str, int] = {}
-        self._made = 0.0
+        self._made = -math.inf
         self._lock = asyncio.Lock()
 
     async def tell(self, hits: list[dict], queries: Queries, versions: Mapping[str, int]) -> None:
@@ -66,7 +67,7 @@ class SharedJudge:
         """The judge of the shards as they are at these versions."""
         async with self._lock:
             changed = any(self._versions.get(name) != version for name, version in versions.items())
-            if self._judge is None or (changed and time.monotonic() - self._made >= PAUSE):
+            if (self._judge is None or changed) and time.monotonic() - self._made >= PAUSE:
                 await self._renew()
             return self._judge
 
