@@ -22,7 +22,7 @@ from ..storage.table import VideoTable
 from .batch_encoding import BatchEncoder, DecodedVideo, EncodedVideo, Preparation
 from .corpus import CorpusFile, Plan, make_plan
 from .file_details import FailureLog
-from .long_videos import encode_long_video
+from .long_videos import drop_finished_journals, encode_long_video
 from .report import AddOptions, AddReport
 
 LONGEST_WAIT = timedelta(days=7)  # of a launch's first process for its last
@@ -99,6 +99,7 @@ def finish(table: VideoTable, work: Work, *, prune: bool, vector_index_above: in
     if prune and work.plan.vanished:
         work.report.removed = table.delete(work.plan.vanished)
         drop_journals(table, work.plan.vanished)
+    drop_finished_journals(table)
     table.maintain(vector_index_above)
 
 

@@ -5,6 +5,7 @@ import math
 import secrets
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -18,7 +19,7 @@ from dmae.modeling.errors import VideoDecodeError, printable
 from dmae.modeling.features import VideoFeatures
 from dmae.modeling.video_stream import exceeds
 
-from ..storage.journal import Journal, drop_journals
+from ..storage.journal import Journal, JournalTakenError, drop_journals, journals
 from ..storage.rows import Metadata, VideoFile, make_rows
 from ..storage.table import VideoTable
 from .corpus import CorpusFile
@@ -51,7 +52,8 @@ def encode_long_video(table: VideoTable, model, processor, file: CorpusFile, opt
         what was not as it should be with the file.
 
     Raises:
-        VideoDecodeError: it cannot be read. Nothing of it is in the table then, or what was there before.
+        VideoDecodeError: it cannot be read, or another process encodes it. Nothing of it is in the table then, or what
+            was there before.
     """
     settings = table.settings
     assert settings.frames_per_second is not None, "an index without a rate has no long videos"
@@ -69,18 +71,20 @@ def encode_long_video(table: VideoTable, model, processor, file: CorpusFile, opt
 
     try:
         film.take_all(chunks, tell, options.commit_seconds)
+        film.finish(state_of(file))
+    except JournalTakenError:
+        raise VideoDecodeError(file.path, "another process encodes it", passing=True) from None
     except VideoDecodeError as error:
         if error.passing:
-            film.write()
+            film.keep()
         else:
             drop_journals(table, [file.id])
         raise
     except BaseException:
-        film.write()  # so that the next run goes on from here
+        film.keep()
         raise
     finally:
         bar.close()
-    film.finish(state_of(file))
     return film.warnings
 
 
@@ -114,6 +118,15 @@ def encode_film(
 def _state(table: VideoTable, file: CorpusFile) -> str:
     """What makes a half-encoded video worth going on with."""
     return json.dumps([file.size, file.modified, file.content_hash, asdict(table.settings)])
+
+
+def drop_finished_journals(table: VideoTable) -> None:
+    """Removes the journals of videos that are whole: a process that is killed right after its commit leaves one."""
+    states = dict(journals(table))
+    if states:
+        rows = table.videos(["id", "file_size", "modified"], list(states)).to_pylist()
+        begun = [(row["id"], json.dumps([row["file_size"], row["modified"]])[:-1]) for row in rows]
+        drop_journals(table, [video_id for video_id, file in begun if states[video_id].startswith(f"{file}, ")])
 
 
 @dataclass
@@ -223,6 +236,11 @@ class _Film:
         segments, self._segments, self._since = self._segments, [], time.monotonic()
         for start in range(0, len(segments), JOURNAL_SEGMENTS):
             self.journal.append(self._rows(segments[start : start + JOURNAL_SEGMENTS]))
+
+    def keep(self) -> None:
+        """Writes what is cut, so that the next run goes on from here; where another process does so, it has it."""
+        with suppress(JournalTakenError):
+            self.write()
 
     def _rows(self, segments: list[Segment]) -> pa.Table:
         features = self._join(segments)

@@ -8,7 +8,7 @@ import torch
 from embeddings import videos
 
 from dmae.retrieval import VideoIndex, VideoIndexError
-from dmae.retrieval.storage.journal import Journal, drop_journals
+from dmae.retrieval.storage.journal import Journal, JournalTakenError, drop_journals
 from dmae.retrieval.storage.migration import migrate
 from dmae.retrieval.storage.rows import make_rows
 from dmae.retrieval.storage.schema import IndexSettings
@@ -261,3 +261,31 @@ def test_a_journal_of_another_file_is_begun_anew(index):
     assert Journal(index.table, "film", "after").segments == 0
     drop_journals(index.table, ["film", "never there"])
     assert len(index) == 2
+
+
+def test_of_two_processes_with_one_journal_the_later_gives_up(index):
+    first = Journal(index.table, "film", "as it is")
+    first.append(journal_rows(index, 3))
+    second = Journal(VideoTable.open(index.uri), "film", "as it is")
+    first.append(journal_rows(index, 2, first=3))
+    for late in (lambda: second.append(journal_rows(index, 2, first=3)), lambda: second.move(lambda rows: rows)):
+        with pytest.raises(JournalTakenError, match="another process encodes 'film'"):
+            late()
+    first.move(lambda rows: rows)
+    assert len(rows_of(index, "film")) == 5
+    with pytest.raises(JournalTakenError):
+        second.append(journal_rows(index, 2, first=3))
+
+
+def test_of_what_two_processes_wrote_at_once_the_sound_part_is_gone_on_with(index):
+    journal = Journal(index.table, "film", "as it is")
+    journal.append(journal_rows(index, 3))
+    for _ in range(2):
+        journal._table.add(journal_rows(index, 2, first=3).cast(journal._table.schema))
+    with pytest.raises(JournalTakenError):
+        journal.append(journal_rows(index, 2, first=5))
+    again = Journal(VideoTable.open(index.uri), "film", "as it is")
+    assert (again.segments, again.covered) == (3, 12.0)
+    again.append(journal_rows(index, 3, first=3))
+    again.move(lambda rows: rows)
+    assert sorted(row["segment_number"] for row in rows_of(index, "film")) == list(range(6))

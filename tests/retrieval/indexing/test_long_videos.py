@@ -164,6 +164,39 @@ def test_a_killed_process_leaves_whole_videos_only(films, tmp_path, model):
     assert len(index) == 1 and spans(index)[-1][1] == pytest.approx(sum(SCENES) / RATE)
 
 
+def test_a_process_killed_right_after_its_commit_leaves_nothing_for_long(films, tmp_path, model, monkeypatch):
+    index = make(tmp_path / "index", model)
+
+    def killed(*args):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dmae.retrieval.storage.journal.drop_journals", killed)
+        with pytest.raises(KeyboardInterrupt):
+            index.add(films, workers=0)
+    assert len(index) == 2 and any(name.startswith("journal_") for name in table_names(index.table.database))
+    assert index.add(films, workers=0).unchanged == 2
+    assert table_names(index.table.database) == ["failures", "videos"]
+
+
+def test_of_two_processes_with_one_film_one_gives_up(films, tmp_path, model, monkeypatch):
+    index = make(tmp_path / "index", model)
+    monkeypatch.setattr("dmae.retrieval.indexing.segmentation.STRETCH", 8)
+    monkeypatch.setattr("dmae.retrieval.indexing.film_frames.CHUNK_FRAMES", 8)
+    others = []
+
+    def meanwhile(path, share):
+        if share > 0.6 and not others:
+            others.append(VideoIndex.open(index.uri, *model).add(films, workers=0))
+
+    report = index.add(films, workers=0, commit_seconds=0.0, tell=meanwhile)
+    assert (others[0].added, others[0].failed) == (1, [])
+    assert report.failed == [(str(films / "film.mp4"), "another process encodes it")]
+    assert spans(index)[-1][1] == pytest.approx(sum(SCENES) / RATE)
+    assert index.add(films, workers=0).unchanged == 2
+    assert table_names(index.table.database) == ["failures", "videos"]
+
+
 def test_a_film_that_changed_is_cut_anew(tmp_path, model):
     index = make(tmp_path / "index", model)
     path = write_film(tmp_path / "film.mp4")
