@@ -3,6 +3,7 @@
 import argparse
 import hashlib
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -122,6 +123,10 @@ def _check_wanted(args: argparse.Namespace) -> None:
         check_writable("--html", args.html)
     if args.thumbnails:
         check_writable("--thumbnails", args.thumbnails, folder=True)
+    if args.cut:
+        check_writable("--cut", args.cut, folder=True)
+    if not 0 <= args.padding < math.inf:
+        raise InputError(f"--padding is in seconds, from 0 on, not {args.padding}")
     if args.query is not None:
         return
     if not (sys.stdin.isatty() and sys.stdout.isatty()):

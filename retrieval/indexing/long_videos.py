@@ -21,6 +21,7 @@ from dmae.modeling.video_stream import exceeds
 
 from ..storage.journal import Journal, JournalTakenError, drop_journals, journals
 from ..storage.rows import Metadata, VideoFile, make_rows
+from ..storage.schema import with_column
 from ..storage.table import VideoTable
 from .corpus import CorpusFile
 from .file_details import make_thumbnail, state_of
@@ -270,9 +271,7 @@ class _Film:
 
 def _with_details(rows: pa.Table, details: dict) -> pa.Table:
     for name, value in details.items():
-        at = rows.column_names.index(name)
-        kind = rows.schema.field(name)
-        rows = rows.set_column(at, kind, pa.array([value] * rows.num_rows, kind.type))
+        rows = with_column(rows, name, value)
     return rows
 
 

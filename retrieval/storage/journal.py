@@ -111,7 +111,7 @@ class Journal:
             for batch in batches_of(self._table, self._table.schema.names, READ_ROWS):
                 yield finish(pa.Table.from_batches([batch]))
 
-        self._target.write_batches([self._id], batches)
+        self._target.insert(self._id, batches)
         drop_journals(self._target, [self._id])
 
 

@@ -138,6 +138,13 @@ def table_schema(settings: IndexSettings) -> pa.Schema:
     return pa.schema(fields, metadata={_SETTINGS_KEY: json.dumps(stored).encode()})
 
 
+def with_column(rows: pa.Table, name: str, value) -> pa.Table:
+    """Rows with other values of a column: a list with one for each, or one for all."""
+    field = rows.schema.field(name)
+    values = value if isinstance(value, list) else [value] * rows.num_rows
+    return rows.set_column(rows.schema.get_field_index(name), field, pa.array(values, field.type))
+
+
 # Of the built-in columns, those that say something to a user.
 FILTERABLE = ("id", "path", "duration", "segment_start", "segment_end")
 

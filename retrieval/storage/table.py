@@ -16,7 +16,16 @@ from lancedb.index import HnswSq
 
 from ..errors import VideoIndexError, storage_errors
 from .filters import as_expression, quote
-from .schema import FILTERABLE, TABLE_NAME, IndexSettings, read_settings, segment_keys, table_schema, video_hash
+from .schema import (
+    FILTERABLE,
+    TABLE_NAME,
+    IndexSettings,
+    read_settings,
+    segment_keys,
+    table_schema,
+    video_hash,
+    with_column,
+)
 
 WRITE_ATTEMPTS = 20
 NEAR = 0.01  # seconds by which a moment may lie outside of its segment: frame times are kept in single precision
@@ -140,6 +149,25 @@ class VideoTable:
         self.check_writable()
         with storage_errors(self.uri, "writing"):
             retry_on_conflict(self._table, lambda: self._merge(ids, batches()))
+
+    def insert(self, video_id: str, batches: Callable[[], Iterator[pa.Table]]) -> None:
+        """As `write_batches`, for one video of many rows: to look for each among what is there, the engine would hold
+        all of them in memory. So those of a video that is new are appended."""
+        self.check_writable()
+        if self.videos(["id"], [video_id]).num_rows:
+            self.write_batches([video_id], batches)
+            return
+        own = secrets.randbits(62)
+        with storage_errors(self.uri, "writing"):
+            rows = map(self._match_columns, (with_column(table, "revision", own) for table in batches()))
+            first = next(rows)
+            parts = (batch for table in chain([first], rows) for batch in table.to_batches())
+            self._table.add(pa.RecordBatchReader.from_batches(first.schema, parts))
+            whose = f"{_is_one_of([video_id])} AND segment_number = 0"
+            written = self.scan(["revision"], whose)["revision"].to_pylist()
+            if len(written) > 1:  # another process inserted it at the same time: the same one of the two goes for both
+                goes = "=" if own < max(written) else "<>"
+                self._table.delete(f"{_is_one_of([video_id])} AND revision {goes} {own}")
 
     def _merge(self, ids: Sequence[str], batches: Iterator[pa.Table]) -> None:
         """Inserts rows in place of all that these videos have, in one commit."""
@@ -396,8 +424,7 @@ def _renamed(rows: pa.Table, moves: Mapping[str, dict], settings: IndexSettings)
         values["segment_key"] = segment_keys(values["id"], rows["segment_number"].to_pylist())
         values["video_hash"] = list(map(video_hash, values["id"]))
     for name, column in values.items():
-        field = rows.schema.field(name)
-        rows = rows.set_column(rows.schema.get_field_index(name), field, pa.array(column, field.type))
+        rows = with_column(rows, name, column)
     return rows
 
 

@@ -240,6 +240,36 @@ def test_a_journal_is_continued_and_moved_at_once(index):
     assert Journal(index.table, "film", "as it is").segments == 0
 
 
+def test_a_journal_of_a_new_video_is_moved_at_once(index):
+    index.delete("film")
+    journal = Journal(index.table, "film", "as it is")
+    for first in (0, 3):
+        journal.append(journal_rows(index, 3, first=first))
+    version = index.table.version
+    journal.move(lambda rows: rows)
+    assert index.table.version == version + 1 and len(index) == 2
+    assert sorted(row["segment_number"] for row in rows_of(index, "film")) == list(range(6))
+
+
+@pytest.mark.parametrize("seed", range(3))  # which of the two goes is left to chance
+def test_of_two_processes_that_insert_a_video_at_once_one_whole_version_stays(index, monkeypatch, seed):
+    index.delete("film")
+    mine, theirs = (VideoTable.open(index.uri) for _ in range(2))
+    videos = VideoTable.videos
+
+    def too_early(table, columns, ids=None):
+        found = videos(table, columns, ids)
+        if table is mine:
+            theirs.insert("film", lambda: iter([journal_rows(index, 2)]))
+        return found
+
+    monkeypatch.setattr(VideoTable, "videos", too_early)
+    mine.insert("film", lambda: iter([journal_rows(index, 3), journal_rows(index, 2, first=3)]))
+    monkeypatch.undo()
+    numbers = sorted(row["segment_number"] for row in rows_of(index, "film"))
+    assert numbers in ([0, 1], list(range(5))) and len(index) == 2
+
+
 @pytest.mark.parametrize("part", ["_versions", "data"])
 def test_a_journal_whose_process_was_killed_at_its_beginning_or_end_is_begun_anew(index, part):
     journal = Journal(index.table, "film", "as it is")

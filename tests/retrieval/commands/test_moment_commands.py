@@ -47,13 +47,21 @@ def test_a_hit_has_its_span_and_can_be_cut_and_listed(place, capsys, tmp_path):
     assert "00:" in capsys.readouterr().out
 
 
-def test_what_cannot_be_is_told_first(place, capsys):
+def test_what_cannot_be_is_told_first(place, capsys, monkeypatch):
+    def too_late(*args):
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr("dmae.retrieval.commands.search.load_model", too_late)
     assert search(place, "--timeline", "found.xml") == 2
     assert "a timeline ends in" in capsys.readouterr().err
     assert search(place, "--timeline", str(place / "nowhere" / "found.csv")) == 2
     assert "there is no folder" in capsys.readouterr().err
     assert search(place, "--cut", str(place / "films" / "film.mp4")) == 2
-    assert "clips cannot be written" in capsys.readouterr().err
+    assert f"--cut {place / 'films' / 'film.mp4'} cannot be written" in capsys.readouterr().err
+    for padding in ("-1", "nan", "inf"):
+        assert search(place, "--cut", str(place / "clips"), "--padding", padding) == 2
+        assert "--padding is in seconds" in capsys.readouterr().err
+    assert not (place / "clips").exists()
     new = ["index", str(place / "films"), "--model", str(place / "model"), "--index", str(place / "new.index")]
     for options, message in (
         (["--ray", "127.0.0.1:1"], "no Ray cluster at 127.0.0.1:1"),

@@ -1,16 +1,12 @@
 """Long videos in an index: cut at every scene, whole or not at all, continued after an interruption."""
 
 import shutil
-import signal
-import subprocess
-import sys
 from fractions import Fraction
 from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
-from places import ROOT
 from training_parts import tiny_model
 from video_files import write_video
 
@@ -137,31 +133,6 @@ def test_an_interrupted_film_is_continued(films, tmp_path, model, monkeypatch):
     assert index.search("a red square", k=1)[0].score == pytest.approx(
         whole.search("a red square", k=1)[0].score, abs=1e-2
     )
-
-
-def test_a_killed_process_leaves_whole_videos_only(films, tmp_path, model):
-    for part in model:
-        part.save_pretrained(tmp_path / "model")
-    code = (
-        "import sys, dmae.retrieval.indexing.long_videos as long\n"
-        "from dmae import VideoIndex, load_pretrained\n"
-        "long.JOURNAL_SEGMENTS = 1\n"
-        "index = VideoIndex.create(sys.argv[1], *load_pretrained(sys.argv[2]), frames_per_second=4.0)\n"
-        "def tell(path, share):\n"
-        "    print(share, flush=True)\n"
-        "    __import__('time').sleep(0.3)\n"
-        "index.add(sys.argv[3], workers=1, tell=tell)\n"
-    )
-    place = tmp_path / "index"
-    arguments = [sys.executable, "-c", code, str(place), str(tmp_path / "model"), str(films / "film.mp4")]
-    process = subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE)
-    process.stdout.readline()
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    index = VideoIndex.open(place, *model)
-    assert len(index) == 0 and index.search("a red square") == []
-    assert index.add(films / "film.mp4", workers=0).added == 1
-    assert len(index) == 1 and spans(index)[-1][1] == pytest.approx(sum(SCENES) / RATE)
 
 
 def test_a_process_killed_right_after_its_commit_leaves_nothing_for_long(films, tmp_path, model, monkeypatch):
