@@ -4,6 +4,8 @@
     python benchmarks/ablation.py --rows token_interaction ours --seeds 0 1 --set batch_size=64
     python benchmarks/ablation.py --rate 5e-4          # one learning rate for all rows, chosen for none
     python benchmarks/ablation.py --report             # the tables of what is there, nothing is trained
+    python benchmarks/ablation.py --steps 500 --rates runs/ablation/rates-200.json --rows paper ours
+    python benchmarks/ablation.py --rows ours ours_alpha_kept ours_no_differences ours_no_edits ours_no_twins
     python benchmarks/ablation.py --corpora unseen_forms --rates runs/ablation/rates-200.json --rows paper ours
     python benchmarks/ablation.py --output runs/small --size 48 --frames 6 --rates runs/ablation/rates-200.json …
 
@@ -31,7 +33,7 @@ from pathlib import Path
 
 import torch
 import transformers
-from ablation_report import ROWS, Outcome, print_curve, print_report
+from ablation_report import PARTS, ROWS, Outcome, print_curve, print_report
 from accelerate import Accelerator
 from tqdm.auto import tqdm
 
@@ -55,9 +57,8 @@ CONFIGS = Path(__file__).parents[1] / "training" / "configs" / "ablation"
 CORPORA = {"scenes": {}, "near_duplicates": {"group": 4}, "unseen_forms": {"unseen_forms": 2}}
 RATES = (2e-4, 5e-4, 1.25e-3)  # of the towers; new modules learn twice as fast
 CHOOSING_SEED = 100
-SHARES = {
-    "ours": 0.85
-}  # of the steps: its wrong captions and twins cost more per step, and all rows shall cost the same
+# Of the steps: wrong captions and twins cost more per step, and all rows shall cost the same.
+SHARES = dict.fromkeys(["ours", *PARTS], 0.85)
 
 
 def prepare(root: Path, options: argparse.Namespace) -> None:
@@ -152,7 +153,7 @@ def run_all(root: Path, options: argparse.Namespace) -> None:
             kept = chosen_rates(root, options)
         elif options.rates:  # those of another table, whose rows they were chosen for
             theirs = json.loads(options.rates.read_text())
-            kept = {f"{corpus} {row}": theirs[f"scenes {row}"] for corpus, row in cells}
+            kept = {f"{corpus} {row}": rates_of(theirs, corpus, row) for corpus, row in cells}
         else:
             # Whole runs: half as long ones favoured rates that whole ones do worse with.
             trials = {
@@ -182,6 +183,11 @@ def chosen_rates(root: Path, options: argparse.Namespace) -> dict[str, dict[str,
     if options.rate:
         return {f"{corpus} {row}": {str(options.rate): 0.0} for corpus in options.corpora for row in options.rows}
     return json.loads((root / f"rates-{options.steps}.json").read_text())
+
+
+def rates_of(theirs: dict[str, dict[str, float]], corpus: str, row: str) -> dict[str, float]:
+    """The recall by rate of another table's row, of the same corpus where it has that."""
+    return theirs.get(f"{corpus} {row}") or theirs[f"scenes {row}"]
 
 
 def best_rate(recalls: dict[str, float]) -> float:
@@ -220,7 +226,9 @@ def main() -> None:
         "--output", type=Path, default=Path("runs/ablation"), help="keeps corpora, towers and outcomes"
     )
     parser.add_argument("--corpora", nargs="+", default=["scenes", "near_duplicates"], choices=CORPORA)
-    parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=ROWS, metavar="ROW", help=", ".join(ROWS))
+    parser.add_argument(
+        "--rows", nargs="+", default=list(ROWS), choices=ROWS | PARTS, metavar="ROW", help=", ".join(ROWS | PARTS)
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--steps", type=int, default=200, help="of a run")
     parser.add_argument("--stills", type=int, default=2000, help="steps of the towers' own training")
@@ -237,6 +245,8 @@ def main() -> None:
     parser.add_argument("--report", action="store_true", help="print what is there, train nothing")
     options = parser.parse_args()
     root = options.output
+    if options.report and not (root / "towers" / "stills.jsonl").exists():
+        parser.error(f"--report: no towers and no runs in {root}; run without it first")
     if not options.report:
         prepare(root, options)
         run_all(root, options)

@@ -16,6 +16,13 @@ ROWS = {
     "paper": "textual_attention",
     "ours": "textual_attention",
 }
+# What we recommend without one of its changes, each compared with the whole; asked for by name.
+PARTS = {
+    "ours_alpha_kept": "ours",
+    "ours_no_differences": "ours",
+    "ours_no_edits": "ours",
+    "ours_no_twins": "ours",
+}
 KINDS = ("colour", "size", "shape", "motion", "order")
 DRAWS = 5000
 
@@ -84,7 +91,7 @@ def print_report(corpus: str, rows: dict[str, dict[int, Outcome]], rates: dict[s
         print(f"| {row} | {' | '.join(cells)} | {mean_seconds(found) / unit:.2f} | {float(rate):g} |")
     measures = ("R@1", "hard", "motion", "order")
     print(f"\n| row | against | {' | '.join(measures)} |\n| --- | --- {'| --- ' * len(measures)}|")
-    pairs = [*ROWS.items(), ("ours", "paper"), ("ours", "token_interaction"), ("paper", "token_interaction")]
+    pairs = [*(ROWS | PARTS).items(), ("ours", "paper"), ("ours", "token_interaction"), ("paper", "token_interaction")]
     for row, against in pairs:
         if row in done and against in done:
             seeds = sorted(done[row].keys() & done[against].keys())

@@ -3,9 +3,11 @@
 Stills with captions of looks alone do not teach place, and then no loss over videos learns motion: the towers would
 have to learn place first, through the frame transformer. So captions name places, the same captions with places
 mirrored are negatives, and a linear head, thrown away afterwards, reads from the embedding of each still the place and
-the shape of the one object of each colour. Some captions are short ("a star to the left"), as queries are.
+the shape of the one object of each colour. Another reads from each patch's own token the shape of the object in it: no
+embedding learns shapes that the patches have not. Some captions are short ("a star to the left"), as queries are.
 """
 
+import math
 import random
 
 import numpy as np
@@ -31,6 +33,8 @@ SCALE_RATE = 10
 RECORD_EVERY, MEASURED = 50, 300
 PLACE_WEIGHT = 20.0  # squared errors of places are about a twentieth of the contrastive loss
 SHAPE_WEIGHT = 1.0
+PATCH_WEIGHT = 3.0
+NOTHING, NOTHING_WEIGHT = len(SHAPES), 0.1  # the class of a patch without an object, as most of them are
 COLOUR_NUMBERS = {colour: number for number, colour in enumerate(COLOURS)}
 
 
@@ -66,6 +70,16 @@ class Stills:
 
     def __len__(self) -> int:
         return len(self.scenes)
+
+    def shapes_of_patches(self, side: int) -> torch.Tensor:
+        """Long (stills, side²): the shape of the object whose centre lies in each patch, row by row, by its place in
+        `SHAPES`, or `NOTHING`.
+        """
+        found = torch.full((len(self), side, side), NOTHING)
+        for still, (scene, centres) in enumerate(zip(self.scenes, self.centres)):
+            for thing, (x, y) in zip(scene.things, centres):
+                found[still, int(y * side), int(x * side)] = SHAPES.index(thing.shape)
+        return found.flatten(1)
 
     def describe(self, still: int, rng: random.Random, short_share: float = 0.0) -> tuple[str, str]:
         """A caption of a still, and the same with left and right or up and down exchanged; `short_share`: how often it
@@ -132,12 +146,14 @@ def train_towers(
     rng = random.Random(seed)
     stills = Stills("train", scenes, processor.video_processor.crop_size["height"], seed=seed)
     normalize = Normalizer(processor.video_processor)
-    head = nn.Linear(model.config.projection_dim, len(COLOURS) * (2 + len(SHAPES)))
+    read = nn.Linear(model.config.projection_dim, len(COLOURS) * (2 + len(SHAPES)))
+    see = nn.Linear(model.config.vision_config.hidden_size, len(SHAPES) + 1)
+    in_patches = stills.shapes_of_patches(math.isqrt(model.vision_model.embeddings.num_patches))
     measured = Stills("test", MEASURED // PER_SCENE, processor.video_processor.crop_size["height"], seed=seed)
     records = []
     log_scale = nn.Parameter(torch.tensor(20.0).log())
     towers = (model.text_model, model.vision_model, model.text_projection, model.visual_projection)
-    parameters = [*(p for tower in towers for p in tower.parameters()), *head.parameters()]
+    parameters = [p for part in (*towers, read, see) for p in part.parameters()]
     optimizer = _optimizer(parameters, log_scale, learning_rate)
     scheduler = get_cosine_schedule_with_warmup(optimizer, steps // 10, steps)
     model.train()
@@ -146,12 +162,13 @@ def train_towers(
         captions, wrong = zip(*(stills.describe(still, rng, short_share) for still in chosen))
         wrong = [other for right, other in zip(captions, wrong) if other != right]
         text = model.get_text_features(**processor(text=[*captions, *wrong], return_tensors="pt"))
-        frames = embed_stills(model, normalize(stills.pixels[chosen, None]))
+        frames, tokens = look_at_stills(model, normalize(stills.pixels[chosen, None]))
         similarity = dmae_similarity(*text, frames, torch.ones(frames.shape[:2]))
         scale = CappedScale.apply(log_scale.exp())
         contrast = info_nce_loss(similarity[:batch_size], scale, wrong_texts=similarity[batch_size:])
+        reading = _reading_loss(read(frames[:, 0]), stills, chosen) + _patch_loss(see(tokens), in_patches[chosen])
         optimizer.zero_grad()
-        (contrast + _reading_loss(head, frames[:, 0], stills, chosen)).backward()
+        (contrast + reading).backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         scheduler.step()
@@ -173,13 +190,19 @@ def _optimizer(parameters: list, log_scale: nn.Parameter, learning_rate: float) 
     return torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.98), fused=True)
 
 
-def _reading_loss(head: nn.Linear, frames: torch.Tensor, stills: Stills, chosen: list[int]) -> torch.Tensor:
-    """How badly place and shape of the one object of each colour are read from the `(B, D)` embeddings."""
+def _reading_loss(read: torch.Tensor, stills: Stills, chosen: list[int]) -> torch.Tensor:
+    """How far what was read is from place and shape of the one object of each colour."""
     known = stills.known[chosen]
-    read = head(frames).unflatten(1, (len(COLOURS), -1))[known]
+    read = read.unflatten(1, (len(COLOURS), -1))[known]
     misplaced = F.mse_loss(read[:, :2], stills.places[chosen][known])
     misread = F.cross_entropy(read[:, 2:], stills.shapes[chosen][known])
     return PLACE_WEIGHT * misplaced + SHAPE_WEIGHT * misread
+
+
+def _patch_loss(seen: torch.Tensor, shapes: torch.Tensor) -> torch.Tensor:
+    weights = torch.ones(len(SHAPES) + 1)
+    weights[NOTHING] = NOTHING_WEIGHT
+    return PATCH_WEIGHT * F.cross_entropy(seen.flatten(0, 1), shapes.flatten(), weight=weights)
 
 
 def _keep_scale(model: DmaeModel, log_scale: torch.Tensor) -> None:
@@ -201,5 +224,10 @@ def recall_of_stills(model: DmaeModel, processor: DmaeProcessor, stills: Stills)
 
 def embed_stills(model: DmaeModel, pixels: torch.Tensor) -> torch.Tensor:
     """Unit embeddings (B, 1, D) of normalised stills (B, 1, 3, H, W), without what a frame transformer adds."""
-    pooled = model.vision_model(pixel_values=pixels.flatten(0, 1)).pooler_output
-    return F.normalize(model.visual_projection(pooled), dim=-1)[:, None]
+    return look_at_stills(model, pixels)[0]
+
+
+def look_at_stills(model: DmaeModel, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """`embed_stills`, and the states (B, P, W) of the patches."""
+    seen = model.vision_model(pixel_values=pixels.flatten(0, 1))
+    return F.normalize(model.visual_projection(seen.pooler_output), dim=-1)[:, None], seen.last_hidden_state[:, 1:]
