@@ -35,6 +35,14 @@ SECTIONS = {
     ),
     "evaluation": ("Memory of a large evaluation", ["evaluation_memory.py"], []),
     "decode": ("Reading frames, beside peers", ["decode.py"], ["--repeats", "1"]),
+    "streaming": (
+        "Reading a whole film, beside peers",
+        ["streaming.py", "--films", "10 min, 1080p", "60 min, 240p", "--repeats", "2"],
+        None,
+    ),
+    "film_memory": ("Memory over the length of a film", ["streaming.py", "--memory", "1", "60"], None),
+    "moments": ("The right moment of a film", ["moments.py", "demo/model"], None),
+    "segments": ("Search among segments of long videos", ["segment_search.py"], ["--rows", "5000"]),
     "search": (
         "Search",
         ["search.py", "--sizes", "1000", "10000", "30000", "100000"],
@@ -131,8 +139,8 @@ def main() -> None:
         print(f"## {text}", flush=True)
         sections[SECTIONS[name][0]] = text
         # After each: a long report that is stopped keeps what it has.
-        ordered = [sections[title] for title, *_ in SECTIONS.values() if title in sections]
-        options.output.write_text("\n## ".join([machine(), *ordered]), encoding="utf-8")
+        known = {title: sections[title] for title, *_ in SECTIONS.values() if title in sections}
+        options.output.write_text("\n## ".join([machine(), *(known | sections).values()]), encoding="utf-8")
 
 
 if __name__ == "__main__":
