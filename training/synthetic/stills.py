@@ -33,7 +33,7 @@ SCALE_RATE = 10
 RECORD_EVERY, MEASURED = 50, 300
 PLACE_WEIGHT = 20.0  # squared errors of places are about a twentieth of the contrastive loss
 SHAPE_WEIGHT = 1.0
-PATCH_WEIGHT = 1.0
+PATCH_WEIGHT = 2.0
 NOTHING, NOTHING_WEIGHT = len(SHAPES), 0.1  # the class of a patch without an object, as most of them are
 COLOUR_NUMBERS = {colour: number for number, colour in enumerate(COLOURS)}
 
