@@ -88,5 +88,6 @@ def plot(records: list[dict], path: Path) -> None:
         points = [(record["step"], record[f"{direction}_R@1"]) for record in records if f"{direction}_R@1" in record]
         if points:
             recalls.plot(*zip(*points), "o-", color=colour, label=f"{direction} R@1")
-    figure.legend(loc="outside upper center", ncols=3)
+    if axes.lines or recalls.lines:
+        figure.legend(loc="outside upper center", ncols=3)
     figure.savefig(path, dpi=120)
