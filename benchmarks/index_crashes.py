@@ -41,7 +41,7 @@ from dmae.training.synthetic.synthetic import write_corpus
 
 PATIENCE = 60.0
 FILM_SECONDS, FILM_RATE = 40, 8  # of which the index takes every frame
-FILMS_PER_KILL = 1.5  # about as many as get whole from one kill to the next, and some to be left
+FILMS_PER_KILL, MORE_FILMS = 1.3, 4  # about as many as get whole from one kill to the next, and some to be left
 OLD_ROWS, OLD_FRAMES, OLD_DIM = 1000, 12, 64
 
 
@@ -69,7 +69,7 @@ def main() -> None:
         if args.corpus:
             corpus = args.corpus
         elif args.films:
-            corpus = write_films(folder / "films", count=round(FILMS_PER_KILL * args.kills))
+            corpus = write_films(folder / "films", count=round(FILMS_PER_KILL * args.kills) + MORE_FILMS)
         else:
             corpus = write_corpus(folder / "videos", num_train=90, num_test=10)
         print(json.dumps(crash(folder / "index", corpus, parts, args)))
