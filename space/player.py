@@ -32,9 +32,14 @@ def player(watched: Watched, say: Texts, *, plays: bool = True, cuts: bool = Tru
     return (
         f'<section class="player" aria-label="{text(result.title)}">'
         f'<div class="screen">{_screen(result, start, say, plays)}</div>'
-        f'<div class="caption"><h2>{text(result.title)}</h2><p>{" · ".join(facts)}</p></div>'
+        f'<div class="caption"><h2>{text(result.title)}</h2><p>{_in_a_row(facts)}</p></div>'
         f"{timeline(watched, say, cuts)}{_heat_map(watched, say)}</section>"
     )
+
+
+def _in_a_row(facts: list[str]) -> str:
+    """Facts with dots between them; a line ends after a dot, never within a fact."""
+    return " ".join(f"<span>{fact} ·</span>" for fact in facts[:-1]) + f" <span>{facts[-1]}</span>"
 
 
 def _screen(result: Result, start: float, say: Texts, plays: bool) -> str:
@@ -60,7 +65,7 @@ def _heat_map(watched: Watched, say: Texts) -> str:
     head = f'<th scope="col">{text(say("frame"))}</th>{_strip(watched, say)}'
     return (
         f'<div class="heat" tabindex="0" role="region" aria-label="{text(say("why"))}" aria-describedby="heat-help">'
-        "<table>"
+        f'<table style="--frames: {len(explanation.hit.frame_scores)}">'
         f"<thead><tr>{head}</tr></thead>"
         f'<tbody>{body}</tbody></table></div><p class="help" id="heat-help">{text(say("heat_help"))}</p>'
     )
