@@ -1,5 +1,7 @@
 """`FrameLoader`: frames of many videos, read ahead in worker processes, in order, going on past the bad ones."""
 
+import multiprocessing
+import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,6 +13,18 @@ from torch.utils.data import DataLoader, Dataset
 from .errors import VideoDecodeError, is_passing, one_line
 from .video_reading import VideoFrames, read_frames
 from .video_source import source_name
+
+
+def end_with_parent(_: int) -> None:
+    """Ends a worker whose parent was killed while the worker was still starting: only from here on does `DataLoader`
+    itself watch the parent, and such a worker would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+    # A fork holds open what later ones tell their parent's end by; other workers may have a process in between.
+    forked = multiprocessing.get_start_method() == "fork"
+    if os.getppid() != parent.pid if forked else not parent.is_alive():
+        os._exit(1)
 
 
 @dataclass(frozen=True)
@@ -108,6 +122,7 @@ class FrameLoader:
             batch_size=None,
             num_workers=min(workers, len(indices)),
             prefetch_factor=self.prefetch if workers else None,
+            worker_init_fn=end_with_parent,
         )
         for index, (packed, error) in zip(list(indices), loader):
             if self.prepare is not None:

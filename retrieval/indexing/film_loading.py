@@ -7,6 +7,7 @@ import numpy as np
 from torch.utils.data import DataLoader, IterableDataset
 
 from dmae.modeling.errors import VideoDecodeError
+from dmae.modeling.frame_loader import end_with_parent
 from dmae.modeling.video_source import source_name
 
 from .film_frames import FilmChunk, film_frames
@@ -18,7 +19,8 @@ def load_film(
     """As `film_frames`, in a process of its own unless `workers` is 0; that a file ends it is an error too."""
     film = _Film(video, frames_per_second, start, size)
     try:
-        for chunk in DataLoader(film, batch_size=None, num_workers=min(workers, 1)):  # which makes tensors of arrays
+        loader = DataLoader(film, batch_size=None, num_workers=min(workers, 1), worker_init_fn=end_with_parent)
+        for chunk in loader:  # which makes tensors of arrays
             arrays = {name: getattr(chunk, name).numpy() for name in ("pixels", "frames", "moments")}
             yield chunk._replace(**arrays)
     except RuntimeError as error:

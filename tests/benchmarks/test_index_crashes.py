@@ -10,7 +10,9 @@ from places import ROOT
 
 def crash(*options: str) -> dict:
     command = [sys.executable, ROOT / "benchmarks" / "index_crashes.py", *options]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=200
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

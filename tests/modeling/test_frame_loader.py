@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Sequence
 
 import numpy as np
@@ -103,3 +105,24 @@ def test_many_items_do_not_hold_files_open(videos):
     kept = list(FrameLoader(videos * 10, num_frames=2, workers=2))
     assert len(kept) == 60
     assert len(os.listdir("/proc/self/fd")) < before + 20
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("killed", [True, False])
+def test_a_worker_whose_parent_was_killed_as_it_started_ends(method, killed, tmp_path):
+    """The parent ends as a kill ends it, while the worker is on its way to where it begins."""
+    script = tmp_path / "parent.py"
+    script.write_text(
+        "import multiprocessing, os, sys, time\n"
+        "from dmae.modeling.frame_loader import end_with_parent\n"
+        "def worker():\n"
+        f"    time.sleep({1.0 if killed else 0.0})\n"
+        "    end_with_parent(0)\n"
+        "    os.write(1, b'begins')\n"
+        "if __name__ == '__main__':\n"
+        f"    multiprocessing.set_start_method({method!r})\n"
+        "    process = multiprocessing.Process(target=worker)\n"
+        "    process.start()\n" + ("    os.kill(os.getpid(), 9)\n" if killed else "    process.join()\n")
+    )
+    done = subprocess.run([sys.executable, script], stdout=subprocess.PIPE, timeout=120)
+    assert done.stdout == (b"" if killed else b"begins")

@@ -9,7 +9,7 @@ from tqdm.auto import tqdm
 
 from dmae.modeling import DmaeError, DmaeVideoProcessor, read_frames
 from dmae.modeling.encoding import cropped_bytes
-from dmae.modeling.frame_loader import FrameLoader
+from dmae.modeling.frame_loader import FrameLoader, end_with_parent
 
 from ..corpora import CorpusError, VideoSample
 
@@ -79,7 +79,8 @@ def read_video(sample: VideoSample, video_processor: DmaeVideoProcessor) -> tupl
     return cropped_bytes(frames, video_processor)
 
 
-def leave_signals_to_parent(_: int) -> None:
+def leave_signals_to_parent(worker: int) -> None:
     """A terminal sends Ctrl-C to worker processes too; only the parent decides when they end."""
+    end_with_parent(worker)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
