@@ -82,7 +82,7 @@ def steps(place: Path) -> list[tuple[str, list[str]]]:
     return [
         ("step_drawing", [*dmae, "synthetic", corpus, "--train", str(TRAIN), "--test", str(TEST)]),
         ("step_film", [*dmae, "synthetic", films, "--films", "1"]),
-        ("step_stills", [*dmae, "init", start, "--captions", corpus, "--stills", str(STILLS)]),
+        ("step_stills", [*dmae, "init", start, "--captions", corpus, "--stills", str(STILLS), "--short-share", "0.3"]),
         ("step_training", [*dmae, "train", *recipe]),
         ("step_indexing", [*dmae, "index", *videos, "--model", model, "--index", f"{place}/index"]),
     ]

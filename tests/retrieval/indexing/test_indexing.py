@@ -362,7 +362,7 @@ def test_killed_at_any_moment_it_holds_whole_videos_and_resumes(checkpoint, tmp_
     result = json.loads(done.stdout)
     assert result["kills"] == KILLS and result["whole_after_each"] and result["rows_after_each"][-1] > 0
     assert result["added_last"] + result["unchanged_last"] == 30
-    assert result["final"] == {"rows": 30, "distinct": 30, "scored": 30}
+    assert result["final"] == {"rows": 30, "distinct": 30, "scored": 30, "whole": 30, "unfinished": 0}
 
 
 @pytest.mark.distributed
