@@ -41,10 +41,12 @@ def test_everything_can_be_done_with_keys_alone(visit, space):
     page.wait_for_selector("#results .card:not([data-old])")
     step_to(page, "#results .card:not([aria-pressed=true])")
     chosen = page.evaluate("document.activeElement.dataset.id")
+    page.evaluate("document.querySelector('#detail .player').dataset.old = 1")
     page.keyboard.press("Space")
     page.wait_for_function(
         "(id) => document.querySelector('#results .card[aria-pressed=true]').dataset.id == id", arg=chosen
     )
+    page.wait_for_selector("#detail .player:not([data-old])")  # the card is marked before its video is there
     step_to(page, "#show-more")
     page.keyboard.press("Enter")
     page.wait_for_function("document.querySelectorAll('#results .card').length == 14")
