@@ -13,7 +13,7 @@ from dmae.modeling.video_stream import FrameStream
 CHUNK_FRAMES = 32
 CHUNK_MOMENTS = 512
 CELLS, CELL_SIDE = 32, 4  # two frames are compared by the means of 32 x 32 cells, fewer where they would be small
-SAME = 3.0  # of 255: the most by which the means of two frames that look the same differ
+SAME = 4.5  # of 255: the most by which the means of frames that look the same differ; a camera's noise makes 4
 
 
 class FilmChunk(NamedTuple):
