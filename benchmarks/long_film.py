@@ -189,7 +189,7 @@ def index_film(film: Path, uri: Path, encoded, share, results) -> None:
     def tell(_, reached: float) -> None:
         share.value = reached
 
-    model.get_frame_features = counted
+    model.get_frame_features = counted  # pyright: ignore[reportAttributeAccessIssue]
     model.eval()
     if VideoIndex.exists(uri):
         index = VideoIndex.open(uri, model, processor)
@@ -264,7 +264,8 @@ def compare_hits(first: VideoIndex, second: VideoIndex, film: Path) -> tuple[int
     same, apart = 0, 0.0
     for picture in pictures:
         one, other = first.search(picture, k=1)[0], second.search(picture, k=1)[0]
-        same += interval_iou((one.start, one.end), (other.start, other.end)) > 0.9
+        spans = [(hit.start or 0.0, hit.end or 0.0) for hit in (one, other)]
+        same += interval_iou(*spans) > 0.9
         apart = max(apart, abs(one.score - other.score))
     return same, apart
 

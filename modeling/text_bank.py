@@ -5,6 +5,7 @@ A trained model has one in its folder (`text_bank.safetensors`), of captions tha
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -38,7 +39,8 @@ def load_text_bank(path: Path, model: torch.nn.Module) -> TextFeatures:
     if made_with != text_weights_digest(model):
         raise ModelError(f"{path} was made with other weights: delete it, and unrelated phrases are taken instead")
     texts, words = bank.word_weights.shape if bank.word_weights.ndim == 2 else (0, 0)
-    dim = model.config.projection_dim
+    config: Any = model.config
+    dim = config.projection_dim
     fit = bank.sentence_embeds.shape == (texts, dim) and bank.word_embeds.shape == (texts, words, dim)
     if not (texts and fit and all(part.isfinite().all() for part in bank)):
         raise ModelError(f"{path} is no bank of texts of {dim} dimensions: delete it, or train the model anew")

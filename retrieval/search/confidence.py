@@ -60,7 +60,7 @@ class TextBank:
             return self._features
 
     def _beside_the_model(self) -> Path | None:
-        from transformers.utils import cached_file
+        from transformers.utils.hub import cached_file
 
         config = self._model.config
         if not config._name_or_path:
