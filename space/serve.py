@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import fields, replace
 
 from dmae.modeling import InputError
+from dmae.retrieval.inputs import check_confidence
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +44,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    check_confidence("--min-confidence", args.min_confidence)
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     from .settings import Settings
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from space_server import QUERY
 
+from dmae.cli import main
 from dmae.modeling import InputError, VideoFrames
 from dmae.space.cards import cards
 from dmae.space.library import Found, Where
@@ -46,6 +47,12 @@ def test_who_serves_the_page_says_how_sure_its_results_are():
     for value, told in (("high", "must be a number"), ("25", "must be from 0 to 1"), ("nan", "must be from 0 to 1")):
         with pytest.raises(InputError, match=f"DMAE_MIN_CONFIDENCE {told}"):
             Settings.from_environment({"DMAE_MIN_CONFIDENCE": value})
+
+
+@pytest.mark.parametrize("value", ["3", "nan"])
+def test_the_option_is_told_by_its_own_name(value, capsys):
+    assert main(["serve", "--model", "m", "--index", "i", "--min-confidence", value]) == 2
+    assert "--min-confidence must be" in capsys.readouterr().err
 
 
 @pytest.mark.browser
