@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from .index import VideoIndex
     from .indexing.film_frames import FilmChunk, film_frames
     from .indexing.report import AddReport
+    from .inputs import check_confidence
     from .search.explanation import Explanation
     from .search.limits import SearchLimits
     from .search.query import EncodedQuery
@@ -34,6 +35,7 @@ __all__ = [
     "VideoFile",
     "VideoIndex",
     "VideoIndexError",
+    "check_confidence",
     "check_watching",
     "clip_name",
     "clock",
@@ -49,6 +51,7 @@ __getattr__ = on_first_use(
         "index": ("VideoIndex",),
         "indexing.film_frames": ("FilmChunk", "film_frames"),
         "indexing.report": ("AddReport",),
+        "inputs": ("check_confidence",),
         "search.explanation": ("Explanation",),
         "search.limits": ("SearchLimits",),
         "search.query": ("EncodedQuery",),

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import fields, replace
 
 from dmae.modeling import InputError
-from dmae.retrieval.inputs import check_confidence
+from dmae.retrieval import check_confidence
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
