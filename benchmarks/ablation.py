@@ -1,20 +1,21 @@
-"""Which part of the method helps, under conditions like the paper's: from towers like CLIP, each row at its best rate.
+"""Which part of the method helps, under conditions like the paper's: from towers like CLIP, each row at its best.
 
     python benchmarks/ablation.py                      # all rows on both corpora, five seeds; goes on where it stopped
     python benchmarks/ablation.py --rows token_interaction ours --seeds 0 1 --set batch_size=64
-    python benchmarks/ablation.py --rate 5e-4          # one learning rate for all rows, chosen for none
+    python benchmarks/ablation.py --rate 5e-4          # one learning rate and --steps for all rows, chosen for none
     python benchmarks/ablation.py --report             # the tables of what is there, nothing is trained
-    python benchmarks/ablation.py --steps 500 --rates runs/ablation/rates-200.json --rows paper ours
+    python benchmarks/ablation.py --set mixed_precision=bf16 attn_implementation=eager    # half the time (AVX512-BF16)
     python benchmarks/ablation.py --rows ours ours_alpha_kept ours_no_differences ours_no_edits ours_no_twins
-    python benchmarks/ablation.py --corpora unseen_forms --rates runs/ablation/rates-200.json --rows paper ours
-    python benchmarks/ablation.py --output runs/small --size 48 --frames 6 --rates runs/ablation/rates-200.json …
+    python benchmarks/ablation.py --corpora unseen_forms --choices runs/ablation/choices.json --rows paper ours
+    python benchmarks/ablation.py --output runs/small --size 48 --frames 6 --choices runs/ablation/choices.json …
 
 Corpora: "scenes", drawn videos of two objects, and "near_duplicates", groups of four of these that differ in one
 attribute, which also share batches; asked for by name "unseen_forms", whose test captions have forms of sentence that
 no training caption has. All rows (training/configs/ablation) start from the same towers, trained on stills
 until α has settled (`dmae init --stills`; their curve is printed), and at that α, as the paper starts at CLIP's. Each
 row's learning rate is the best of three by the mean R@1 of both directions on the videos of another corpus, after a
-run of a seed of its own. Only the seed changes new weights and the order of the pairs.
+whole run of a seed of its own; then its steps are doubled for as long as that adds a point there. Only the seed
+changes new weights and the order of the pairs.
 
 R@1 in %, over the corpus's test videos, both ways; hard-negative accuracy in % by kind (chance: 50); "cost" is the
 processor time of a run, a multiple of the paper's. Differences to another row are paired by seed and by query, with
@@ -28,12 +29,13 @@ import multiprocessing
 import os
 import resource
 import shutil
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 import torch
 import transformers
-from ablation_report import PARTS, ROWS, Outcome, print_curve, print_report
+from ablation_report import PARTS, ROWS, Outcome, print_curve, print_report, print_trials
 from accelerate import Accelerator
 from tqdm.auto import tqdm
 
@@ -55,8 +57,11 @@ from dmae.training.synthetic.synthetic import write_corpus
 
 CONFIGS = Path(__file__).parents[1] / "training" / "configs" / "ablation"
 CORPORA = {"scenes": {}, "near_duplicates": {"group": 4}, "unseen_forms": {"unseen_forms": 2}}
-RATES = (2e-4, 5e-4, 1.25e-3)  # of the towers; new modules learn twice as fast
+RATES = (1e-4, 2e-4, 5e-4)  # of the towers; new modules learn twice as fast
+RISE = 1.0  # points of R@1 that twice as many steps must add
 CHOOSING_SEED = 100
+CHOICES = "choices.json"
+Trials = dict[str, dict[str, float]]  # of a row on a corpus: by steps and by rate, the recall on validation videos
 # Of the steps: wrong captions and twins cost more per step, and all rows shall cost the same.
 SHARES = dict.fromkeys(["ours", *PARTS], 0.85)
 
@@ -146,63 +151,74 @@ def run_all(root: Path, options: argparse.Namespace) -> None:
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(options.processes, spawn, initializer=start_worker) as pool:
 
-        def start(cell: tuple[str, str], rate: float, seed: int, steps: int):
+        def start(cell: tuple[str, str], rate: float, steps: int, seed: int = CHOOSING_SEED):
             return pool.submit(outcome, root, *cell, rate, seed, steps, options)
 
-        if options.rate:
-            kept = chosen_rates(root, options)
-        elif options.rates:  # those of another table, whose rows they were chosen for
-            theirs = json.loads(options.rates.read_text())
-            kept = {f"{corpus} {row}": rates_of(theirs, corpus, row) for corpus, row in cells}
-        else:
-            # Whole runs: half as long ones favoured rates that whole ones do worse with.
-            trials = {
-                start(cell, rate, CHOOSING_SEED, options.steps): (cell, rate) for rate in RATES for cell in cells
-            }
-            for job in tqdm(as_completed(trials), total=len(trials), desc="learning rates", unit="run"):
+        def run(trials: dict, title: str) -> None:
+            for job in tqdm(as_completed(trials), total=len(trials), desc=title, unit="run"):
                 job.result()
-            found = {trial: job.result().recall for job, trial in trials.items()}
-            kept = {
-                f"{corpus} {row}": {str(rate): found[(corpus, row), rate] for rate in RATES} for corpus, row in cells
-            }
-        file = root / f"rates-{options.steps}.json"
-        others = json.loads(file.read_text()) if file.exists() else {}
-        if not options.rate:
-            file.write_text(json.dumps(others | kept, indent=1))
-        jobs = [
-            start((corpus, row), best_rate(kept[f"{corpus} {row}"]), seed, options.steps)
-            for seed in options.seeds
-            for corpus, row in cells
-        ]
-        for job in tqdm(as_completed(jobs), total=len(jobs), desc="seeds", unit="run"):
-            job.result()
+
+        choices = dict(read_choices(root, options)) if options.rate or options.choices else {}
+        if not choices:
+            choices = choose(cells, options, start, run)
+            file = root / CHOICES
+            others = json.loads(file.read_text()) if file.exists() else {}
+            file.write_text(json.dumps(others | choices, indent=1))
+        best = {cell: best_choice(trials_of(choices, *cell)) for cell in cells}
+        run({start(cell, *best[cell], seed): cell for seed in options.seeds for cell in cells}, "seeds")
 
 
-def chosen_rates(root: Path, options: argparse.Namespace) -> dict[str, dict[str, float]]:
-    """Of each corpus and row, the recall by rate."""
+def choose(
+    cells: list[tuple[str, str]], options: argparse.Namespace, start: Callable, run: Callable
+) -> dict[str, Trials]:
+    """Trials of all rows: every rate at the fewest steps, then the best of them at twice as many while that helps."""
+    found: dict[str, Trials] = {" ".join(cell): {} for cell in cells}
+    steps = options.steps
+    trials = [(cell, rate) for rate in RATES for cell in cells]
+    while trials:
+        jobs = {start(cell, rate, steps): (cell, rate) for cell, rate in trials}
+        run(jobs, f"choosing, {steps} steps")
+        for job, (cell, rate) in jobs.items():
+            found[" ".join(cell)].setdefault(str(steps), {})[str(rate)] = job.result().recall
+        steps *= 2
+        rising = [cell for cell in cells if best_choice(found[" ".join(cell)])[1] == steps // 2]
+        trials = [(cell, best_choice(found[" ".join(cell)])[0]) for cell in rising] if steps <= options.longest else []
+    return found
+
+
+def best_choice(trials: Trials) -> tuple[float, int]:
+    """The rate, and the steps: the fewest from which twice as many add less than `RISE`."""
+    best = [(int(steps), max(rates, key=lambda rate: rates[rate])) for steps, rates in trials.items()]
+    (steps, rate), *longer = sorted(best)
+    for more, theirs in longer:
+        if trials[str(more)][theirs] < trials[str(steps)][rate] + RISE:
+            break
+        steps, rate = more, theirs
+    return float(rate), steps
+
+
+def read_choices(root: Path, options: argparse.Namespace) -> dict[str, Trials]:
+    """By corpus and row, what was tried; one trial where the caller chose."""
     if options.rate:
-        return {f"{corpus} {row}": {str(options.rate): 0.0} for corpus in options.corpora for row in options.rows}
-    return json.loads((root / f"rates-{options.steps}.json").read_text())
+        one: Trials = {str(options.steps): {str(options.rate): 0.0}}
+        return {f"{corpus} {row}": one for corpus in options.corpora for row in options.rows}
+    return json.loads((options.choices or root / CHOICES).read_text())
 
 
-def rates_of(theirs: dict[str, dict[str, float]], corpus: str, row: str) -> dict[str, float]:
-    """The recall by rate of another table's row, of the same corpus where it has that."""
-    return theirs.get(f"{corpus} {row}") or theirs[f"scenes {row}"]
-
-
-def best_rate(recalls: dict[str, float]) -> float:
-    return float(max(recalls, key=lambda rate: recalls[rate]))
+def trials_of(choices: dict[str, Trials], corpus: str, row: str) -> Trials:
+    """Those of the same row on the first corpus where the table that they come from has not this one."""
+    return choices.get(f"{corpus} {row}") or choices[f"scenes {row}"]
 
 
 def read_outcomes(root: Path, options: argparse.Namespace) -> dict[str, dict[str, dict[int, Outcome]]]:
     """What is there, by corpus, row and seed."""
-    rates = chosen_rates(root, options)
+    choices = read_choices(root, options)
     found: dict = {corpus: {row: {} for row in options.rows} for corpus in options.corpora}
     for corpus, rows in found.items():
         for row, seeds in rows.items():
-            best = best_rate(rates[f"{corpus} {row}"])
+            rate, steps = best_choice(trials_of(choices, corpus, row))
             for seed in options.seeds:
-                file = outcome_file(run_folder(root, corpus, row, best, seed, options.steps))
+                file = outcome_file(run_folder(root, corpus, row, rate, seed, steps))
                 if file.exists():
                     seeds[seed] = Outcome(**json.loads(file.read_text())["outcome"])
     return found
@@ -230,7 +246,8 @@ def main() -> None:
         "--rows", nargs="+", default=list(ROWS), choices=ROWS | PARTS, metavar="ROW", help=", ".join(ROWS | PARTS)
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--steps", type=int, default=200, help="of a run")
+    parser.add_argument("--steps", type=int, default=400, help="of the shortest runs")
+    parser.add_argument("--longest", type=int, default=800, metavar="STEPS", help="of the longest runs")
     parser.add_argument("--stills", type=int, default=2000, help="steps of the towers' own training")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="overrides for every row's config")
     parser.add_argument("--train", type=int, default=3000, help="training videos")
@@ -238,15 +255,13 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=64, help="side of the pictures, in pixels")
     parser.add_argument("--frames", type=int, default=4, help="frames per video")
     parser.add_argument("--rate", type=float, help="one learning rate of the towers for all rows: none is chosen")
-    parser.add_argument(
-        "--rates", type=Path, metavar="FILE", help="take the rates of another table's rates-STEPS.json"
-    )
+    parser.add_argument("--choices", type=Path, metavar="FILE", help="take rates and steps from another table's")
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="runs side by side")
     parser.add_argument("--report", action="store_true", help="print what is there, train nothing")
     options = parser.parse_args()
     root = options.output
-    if options.report and not (root / "towers" / "stills.jsonl").exists():
-        parser.error(f"--report: no towers and no runs in {root}; run without it first")
+    if options.report and not (options.rate or (options.choices or root / CHOICES).exists()):
+        parser.error(f"--report: no rates are chosen in {root} yet; run without it first")
     if not options.report:
         prepare(root, options)
         run_all(root, options)
@@ -255,9 +270,12 @@ def main() -> None:
         *(f"{a:.1f}: {b:.2f}" for a, b in first_losses(root, options.corpora[0]).items()),
     )
     print_curve([json.loads(line) for line in (root / "towers" / "stills.jsonl").read_text().splitlines()])
-    rates = chosen_rates(root, options)
+    choices = read_choices(root, options)
     for corpus, rows in read_outcomes(root, options).items():
-        print_report(corpus, rows, {row: rates[f"{corpus} {row}"] for row in options.rows})
+        trials = {row: trials_of(choices, corpus, row) for row in options.rows}
+        if not options.rate:
+            print_trials(corpus, trials)
+        print_report(corpus, rows, {row: best_choice(own) for row, own in trials.items()})
 
 
 if __name__ == "__main__":

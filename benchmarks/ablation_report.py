@@ -79,16 +79,29 @@ def print_curve(records: list[dict]) -> None:
         print(f"| {record['step']} | {record['loss']:.2f} | {record['R@1']:.1f} | {record['logit_scale']:.1f} |")
 
 
-def print_report(corpus: str, rows: dict[str, dict[int, Outcome]], rates: dict[str, dict[str, float]]) -> None:
+def print_trials(corpus: str, trials: dict[str, dict[str, dict[str, float]]]) -> None:
+    """By row, what each learning rate reached on the validation videos after how many steps."""
+    columns = sorted(
+        {(int(steps), float(rate)) for tried in trials.values() for steps, rates in tried.items() for rate in rates}
+    )
+    print(f"\n{corpus}: R@1 of both directions on other videos, by steps and learning rate\n")
+    print(f"| row | {' | '.join(f'{steps}, {rate:g}' for steps, rate in columns)} |\n| --- {'| --- ' * len(columns)}|")
+    for row, tried in trials.items():
+        found = {(int(steps), float(rate)): value for steps, rates in tried.items() for rate, value in rates.items()}
+        print(f"| {row} | {' | '.join(f'{found[key]:.1f}' if key in found else '' for key in columns)} |")
+
+
+def print_report(corpus: str, rows: dict[str, dict[int, Outcome]], chosen: dict[str, tuple[float, int]]) -> None:
+    """`chosen`: by row, the learning rate and the steps of its runs."""
     measures = ("t2v R@1", "v2t R@1", "hard", *KINDS)
     done = {row: found for row, found in rows.items() if found}
     unit = mean_seconds(done.get("paper") or next(iter(done.values())))
     print(f"\n{corpus}: mean ± deviation over {max(map(len, done.values()))} seeds\n")
-    print(f"| row | {' | '.join(measures)} | cost | rate |\n| --- {'| --- ' * (len(measures) + 2)}|")
+    print(f"| row | {' | '.join(measures)} | cost | rate | steps |\n| --- {'| --- ' * (len(measures) + 3)}|")
     for row, found in done.items():
         cells = [spread([float(np.mean(run.answers(name))) for run in found.values()]) for name in measures]
-        rate = max(rates[row], key=lambda rate: rates[row][rate])
-        print(f"| {row} | {' | '.join(cells)} | {mean_seconds(found) / unit:.2f} | {float(rate):g} |")
+        rate, steps = chosen[row]
+        print(f"| {row} | {' | '.join(cells)} | {mean_seconds(found) / unit:.2f} | {rate:g} | {steps} |")
     measures = ("R@1", "hard", "motion", "order")
     print(f"\n| row | against | {' | '.join(measures)} |\n| --- | --- {'| --- ' * len(measures)}|")
     pairs = [*(ROWS | PARTS).items(), ("ours", "paper"), ("ours", "token_interaction"), ("paper", "token_interaction")]
