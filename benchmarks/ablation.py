@@ -29,12 +29,12 @@ import multiprocessing
 import os
 import resource
 import shutil
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 import torch
 import transformers
+from ablation_choices import Trials, best_choice, choose
 from ablation_report import PARTS, ROWS, Outcome, print_curve, print_report, print_trials
 from accelerate import Accelerator
 from tqdm.auto import tqdm
@@ -57,11 +57,8 @@ from dmae.training.synthetic.synthetic import write_corpus
 
 CONFIGS = Path(__file__).parents[1] / "training" / "configs" / "ablation"
 CORPORA = {"scenes": {}, "near_duplicates": {"group": 4}, "unseen_forms": {"unseen_forms": 2}}
-RATES = (1e-4, 2e-4, 5e-4)  # of the towers; new modules learn twice as fast
-RISE = 1.0  # points of R@1 that twice as many steps must add
 CHOOSING_SEED = 100
 CHOICES = "choices.json"
-Trials = dict[str, dict[str, float]]  # of a row on a corpus: by steps and by rate, the recall on validation videos
 # Of the steps: wrong captions and twins cost more per step, and all rows shall cost the same.
 SHARES = dict.fromkeys(["ours", *PARTS], 0.85)
 
@@ -160,41 +157,12 @@ def run_all(root: Path, options: argparse.Namespace) -> None:
 
         choices = dict(read_choices(root, options)) if options.rate or options.choices else {}
         if not choices:
-            choices = choose(cells, options, start, run)
+            choices = choose(cells, options.steps, options.longest, start, run)
             file = root / CHOICES
             others = json.loads(file.read_text()) if file.exists() else {}
             file.write_text(json.dumps(others | choices, indent=1))
         best = {cell: best_choice(trials_of(choices, *cell)) for cell in cells}
         run({start(cell, *best[cell], seed): cell for seed in options.seeds for cell in cells}, "seeds")
-
-
-def choose(
-    cells: list[tuple[str, str]], options: argparse.Namespace, start: Callable, run: Callable
-) -> dict[str, Trials]:
-    """Trials of all rows: every rate at the fewest steps, then the best of them at twice as many while that helps."""
-    found: dict[str, Trials] = {" ".join(cell): {} for cell in cells}
-    steps = options.steps
-    trials = [(cell, rate) for rate in RATES for cell in cells]
-    while trials:
-        jobs = {start(cell, rate, steps): (cell, rate) for cell, rate in trials}
-        run(jobs, f"choosing, {steps} steps")
-        for job, (cell, rate) in jobs.items():
-            found[" ".join(cell)].setdefault(str(steps), {})[str(rate)] = job.result().recall
-        steps *= 2
-        rising = [cell for cell in cells if best_choice(found[" ".join(cell)])[1] == steps // 2]
-        trials = [(cell, best_choice(found[" ".join(cell)])[0]) for cell in rising] if steps <= options.longest else []
-    return found
-
-
-def best_choice(trials: Trials) -> tuple[float, int]:
-    """The rate, and the steps: the fewest from which twice as many add less than `RISE`."""
-    best = [(int(steps), max(rates, key=lambda rate: rates[rate])) for steps, rates in trials.items()]
-    (steps, rate), *longer = sorted(best)
-    for more, theirs in longer:
-        if trials[str(more)][theirs] < trials[str(steps)][rate] + RISE:
-            break
-        steps, rate = more, theirs
-    return float(rate), steps
 
 
 def read_choices(root: Path, options: argparse.Namespace) -> dict[str, Trials]:

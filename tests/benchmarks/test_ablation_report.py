@@ -1,8 +1,5 @@
 """The ablation's statistics, on outcomes whose differences are known."""
 
-from concurrent.futures import Future
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from benchmark_modules import load_benchmark
@@ -54,31 +51,3 @@ def test_a_table_of_unfinished_runs(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert any(line.startswith("| token_interaction ") for line in lines)
     assert any(line.startswith("| ours | token_interaction | ") for line in lines) and "7 runs" in lines[-1]
-
-
-def test_steps_are_doubled_while_that_adds_a_point():
-    ablation = load_benchmark("ablation")
-    tried = {"400": {"0.0001": 70.0, "0.0002": 72.0, "0.0005": 71.0}}
-    assert ablation.best_choice(tried) == (2e-4, 400)
-    assert ablation.best_choice(tried | {"800": {"0.0002": 72.9}}) == (2e-4, 400)
-    assert ablation.best_choice(tried | {"800": {"0.0002": 73.0}}) == (2e-4, 800)
-    assert ablation.best_choice(tried | {"800": {"0.0002": 72.5}, "1600": {"0.0002": 80.0}}) == (2e-4, 400)
-
-
-def test_rates_are_tried_once_and_only_the_best_goes_on():
-    ablation = load_benchmark("ablation")
-    reached = {("paper", 400): 70.0, ("paper", 800): 75.0, ("ours", 400): 80.0, ("ours", 800): 80.5}
-    asked = []
-
-    def start(cell, rate, steps):
-        asked.append((cell[1], rate, steps))
-        job = Future()
-        job.set_result(SimpleNamespace(recall=reached[cell[1], steps] + rate))
-        return job
-
-    options = SimpleNamespace(steps=400, longest=1000)
-    found = ablation.choose([("scenes", "paper"), ("scenes", "ours")], options, start, lambda jobs, title: None)
-    assert len(asked) == 2 * len(ablation.RATES) + 2 and {steps for _, _, steps in asked} == {400, 800}
-    best = max(ablation.RATES)
-    assert ablation.best_choice(found["scenes paper"]) == (best, 800)
-    assert ablation.best_choice(found["scenes ours"]) == (best, 400)
