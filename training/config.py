@@ -148,8 +148,10 @@ class TrainConfig:
         None, "train low-rank adapters in the encoder's attention, by PEFT: {r: 16}; lora_alpha, lora_dropout, …"
     )
 
-    mixed_precision: Literal["no", "fp16", "bf16"] | None = key(
-        None, "null: as `accelerate launch` says", section="Execution"
+    mixed_precision: Literal["no", "fp16", "bf16", "auto"] | None = key(
+        None,
+        "null: as `accelerate launch` says; auto: bf16 where the GPU or the CPU multiplies it, else no",
+        section="Execution",
     )
     gradient_checkpointing: bool = key(
         False, "recompute the towers' activations in the backward pass: less memory, more time", resumable=True

@@ -34,6 +34,7 @@ from .grad_cache import cached_backward
 from .initialisation import load_model
 from .lora import merged_state
 from .optimization import learning_rates, make_optimizer, make_scheduler
+from .precision import settled
 from .release.model_card import TrainingRun
 from .release.push import prepare_repo, publish_run
 from .text_bank import write_text_bank
@@ -93,8 +94,9 @@ def train(config: TrainConfig) -> dict:
     config.check()
     check_writable("output_dir", config.output_dir, folder=True)
     check_trackers(config.trackers)
+    execution = settled(config)
     accelerator = Accelerator(
-        mixed_precision=config.mixed_precision,
+        mixed_precision=execution.mixed_precision,
         cpu=config.cpu,
         log_with=list(config.trackers) or None,
         project_dir=config.output_dir,
@@ -106,7 +108,7 @@ def train(config: TrainConfig) -> dict:
     if config.push_to_hub and config.hub_model_id and accelerator.is_main_process:
         prepare_repo(config.hub_model_id, private=config.hub_private)
     set_seed(config.seed, deterministic=config.deterministic)
-    model, processor = load_model(config)
+    model, processor = load_model(execution)
     if accelerator.distributed_type == DistributedType.FSDP:
         check_for_fsdp(config, model, accelerator.num_processes)
     samples = {name: load_eval_samples(config, getattr(config, name)) for name in ("eval_split", "test_split")}

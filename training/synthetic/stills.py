@@ -21,6 +21,7 @@ from dmae.modeling import DmaeModel, DmaeProcessor, dmae_similarity, info_nce_lo
 from dmae.modeling.encoding import Normalizer
 from dmae.modeling.losses import MAX_LOGIT_SCALE, CappedScale
 
+from ..precision import bf16_on_cpu
 from .captions import SIZE_WORDS
 from .rendering import render
 from .scenes import COLOURS, SHAPES, Scene, sample_scenes
@@ -161,8 +162,10 @@ def train_towers(
         chosen = rng.sample(range(len(stills)), batch_size)
         captions, wrong = zip(*(stills.describe(still, rng, short_share) for still in chosen))
         wrong = [other for right, other in zip(captions, wrong) if other != right]
-        text = model.get_text_features(**processor(text=[*captions, *wrong], return_tensors="pt"))
-        frames, tokens = look_at_stills(model, normalize(stills.pixels[chosen, None]))
+        with bf16_on_cpu(model):
+            text = model.get_text_features(**processor(text=[*captions, *wrong], return_tensors="pt"))
+            frames, tokens = look_at_stills(model, normalize(stills.pixels[chosen, None]))
+        text, frames, tokens = text.to(dtype=torch.float32), frames.float(), tokens.float()
         similarity = dmae_similarity(*text, frames, torch.ones(frames.shape[:2]))
         scale = CappedScale.apply(log_scale.exp())
         contrast = info_nce_loss(similarity[:batch_size], scale, wrong_texts=similarity[batch_size:])
