@@ -43,7 +43,7 @@ $(DEMO)/films/moments.jsonl: | $(READY)
 	$(BIN)/dmae synthetic $(DEMO)/films --films 1
 
 $(DEMO)/start/config.json: $(DEMO)/corpus/spec.json training/synthetic/stills.py training/synthetic/init.py
-	$(BIN)/dmae init $(DEMO)/start --captions $(DEMO)/corpus --stills 1000 --short-share 0.3
+	$(BIN)/dmae init $(DEMO)/start --captions $(DEMO)/corpus --stills 1300 --short-share 0.3
 
 # dmae train continues an interrupted run; a finished one of another recipe is made anew.
 $(DEMO)/model/.trained: $(DEMO)/start/config.json training/configs/demo.yaml
