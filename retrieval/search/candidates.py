@@ -70,6 +70,7 @@ class CandidateSource:
         self._version: int | None = None
         self._passing: Passing | None = None
         self._sample: tuple[object, Sample | None] = (None, None)
+        self._few: tuple[Sample | None, CandidateFrames | None] = (None, None)
 
     @property
     def _memory(self) -> ResidentIndex:
@@ -117,6 +118,14 @@ class CandidateSource:
         if self._sample[0] != made_at:
             self._sample = made_at, self._read_sample()
         return self._sample[1]
+
+    def few(self, count: int) -> CandidateFrames | None:
+        """About so many of the sample's segments, for what every query is compared with."""
+        sample = self.sample()
+        if sample is not None and self._few[0] is not sample:
+            step = max(1, len(sample.keys) // count)
+            self._few = sample, CandidateFrames(*(part[::step].contiguous() for part in sample.frames))
+        return None if sample is None else self._few[1]
 
     def _read_sample(self) -> Sample | None:
         resident, settings = self.resident, self.table.settings

@@ -19,7 +19,7 @@ import torch
 
 from dmae.modeling.features import TextFeatures
 
-from ..storage.vectors import VectorArray
+from ..storage.principal import PrincipalVectors
 from .scoring import ScoreOptions
 
 if TYPE_CHECKING:
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 # Stage one
 COHERENT = 0.65
+ALONE = 4  # queries at once up to which each is narrowed by itself
+SHORTLIST = 3000  # videos whose whole dot products are taken first
+WORTH_NARROWING = 8  # times as many videos as that make it worth while
+LEADING_DEVIATIONS = 3.0
 BLOCK = 4_000_000  # scores at a time: more, and each batch of queries asks the system for new memory
 # Stage two
 FIRST = 96
@@ -45,7 +49,7 @@ def query_vectors(queries: TextFeatures, options: ScoreOptions) -> torch.Tensor:
     return share / 2 * (queries.sentence_embeds.float() + _mean_words(queries))
 
 
-def best_by_pooled(queries: "Queries", pooled: VectorArray, allowed: torch.Tensor, count: int):
+def best_by_pooled(queries: "Queries", pooled: PrincipalVectors, allowed: torch.Tensor, count: int):
     """The `count` videos whose mean frame fits best, for each query; all that are allowed if they are fewer.
 
     Args:
@@ -55,16 +59,48 @@ def best_by_pooled(queries: "Queries", pooled: VectorArray, allowed: torch.Tenso
         scores and positions, `(A, C)` each, best first.
     """
     vectors = queries.vectors
+    if pooled.divided and len(queries) <= ALONE and len(pooled) >= WORTH_NARROWING * SHORTLIST:
+        best = [_best_by_leading(queries[a : a + 1], pooled, allowed, count) for a in range(len(queries))]
+        return tuple(torch.cat(parts) for parts in zip(*best))
     return _best(lambda part: queries.combine(pooled.multiply(vectors, part)), len(vectors), allowed, count)
 
 
-def best_by_frames(queries: "Queries", pooled: VectorArray, frames, allowed: torch.Tensor, count: int):
+def _best_by_leading(queries: "Queries", pooled: PrincipalVectors, allowed: torch.Tensor, count: int):
+    """`best_by_pooled` of one query, with whole dot products only of videos that may be among the best by the leading
+    dimensions: how far these are from the whole is seen on the first of them, and others are let go only where they
+    would have to be `LEADING_DEVIATIONS` standard deviations off.
+    """
+    vectors, some = queries.vectors, int(allowed.sum())
+    count = min(count, some)
+    whole = lambda positions: queries.combine(pooled.multiply(vectors, positions))[0]  # noqa: E731
+    first = max(SHORTLIST, 4 * count)
+    if some <= first:
+        positions = allowed.nonzero()[:, 0]
+        best = whole(positions).topk(count)
+        return best.values[None], positions[best.indices][None]
+    rough = queries.combine(pooled.multiply_leading(vectors))[0]
+    if some < len(allowed):
+        rough = rough.masked_fill(~allowed, -torch.inf)
+    positions = torch.from_numpy(np.argpartition(rough.numpy(), len(rough) - first)[len(rough) - first :])
+    level, scores = rough[positions].min(), whole(positions)
+    missed = scores - rough[positions]
+    least = scores.topk(count).values[-1] - missed.mean() - LEADING_DEVIATIONS * missed.std()
+    if least < level:
+        more = ((rough >= least) & (rough < level)).nonzero()[:, 0]
+        positions, scores = torch.cat([positions, more]), torch.cat([scores, whole(more)])
+    best = scores.topk(count)
+    return best.values[None], positions[best.indices][None]
+
+
+def best_by_frames(queries: "Queries", pooled: PrincipalVectors, frames, allowed: torch.Tensor, count: int):
     """As `best_by_pooled`, with the sentence's part of the score taken over all frames (a `FrameStore`)."""
     scores = queries.combine(torch.cat([_estimates_by_frames(*part, pooled, frames) for part in queries.parts]))
     return _best(lambda part: scores[:, part], len(scores), allowed, count)
 
 
-def _estimates_by_frames(queries: TextFeatures, options: ScoreOptions, pooled: VectorArray, frames) -> torch.Tensor:
+def _estimates_by_frames(
+    queries: TextFeatures, options: ScoreOptions, pooled: PrincipalVectors, frames
+) -> torch.Tensor:
     best, mean = frames.sentence_scores(queries.sentence_embeds.float())
     gain = _gain(options)
     scores = (gain * best + mean) / 2

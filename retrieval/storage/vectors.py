@@ -91,9 +91,10 @@ class VectorArray(GrowingArray):
         vectors = self.rows.index_select(0, positions).float()
         return vectors if self._scales is None else vectors.mul_(self._scales.rows[positions][:, None])
 
-    def multiply(self, vectors: torch.Tensor, part: slice = slice(None)) -> torch.Tensor:
-        """`(A, N)` dot products with `(A, D)` vectors, of all or of a part."""
-        return multiply(self.rows[part], vectors, None if self._scales is None else self._scales.rows[part])
+    def multiply(self, vectors: torch.Tensor, at: slice | torch.Tensor = slice(None)) -> torch.Tensor:
+        """`(A, N)` dot products with `(A, D)` vectors, of all, or of those in a slice or at some positions."""
+        pick = (lambda rows: rows[at]) if isinstance(at, slice) else (lambda rows: rows.index_select(0, at))
+        return multiply(pick(self.rows), vectors, None if self._scales is None else pick(self._scales.rows))
 
     @property
     def nbytes(self) -> int:

@@ -8,10 +8,11 @@ from torch.nn.functional import normalize
 from dmae.modeling.features import TextFeatures
 from dmae.retrieval import SearchLimits, VideoIndex
 from dmae.retrieval.search import stages
-from dmae.retrieval.search.combination import Queries
+from dmae.retrieval.search.combination import Combination, Queries
 from dmae.retrieval.search.scoring import ScoreOptions
 from dmae.retrieval.search.stages import least_promising
 from dmae.retrieval.storage import vectors as storage
+from dmae.retrieval.storage.principal import PrincipalVectors
 from dmae.retrieval.storage.vectors import VectorArray
 
 
@@ -43,7 +44,7 @@ def test_the_best_of_blocks_are_the_best_of_all(monkeypatch):
     rows = torch.randn(1000, 16, generator=torch.Generator().manual_seed(0))
     allowed = torch.rand(1000, generator=torch.Generator().manual_seed(1)) < 0.2
     allowed[64:128] = False  # nothing of a whole block
-    pooled = VectorArray(16, torch.float32)
+    pooled = PrincipalVectors(16, torch.float32)
     pooled.append(rows)
     features = TextFeatures(rows[:3], rows[:6].view(3, 2, 16), torch.zeros(3, 2))
     queries = Queries([(features, ScoreOptions(textual_attention=False, visual_attention=False))])
@@ -52,6 +53,42 @@ def test_the_best_of_blocks_are_the_best_of_all(monkeypatch):
         expected = (rows[:3] @ rows.t()).masked_fill(~allowed, -torch.inf).topk(min(count, int(allowed.sum())))
         torch.testing.assert_close(scores, expected.values)
         assert torch.equal(positions, expected.indices)
+
+
+@pytest.mark.parametrize("spread", [0.02, 1.0], ids=["few dimensions tell", "all dimensions tell"])
+@pytest.mark.parametrize("share", [1.0, 0.5, 0.03])
+def test_narrowing_by_the_leading_dimensions_finds_what_whole_products_do(spread, share, monkeypatch):
+    monkeypatch.setattr(stages, "SHORTLIST", 60)
+    generator = torch.Generator().manual_seed(0)
+    spectrum = torch.where(torch.arange(128) < 24, 1.0, spread)
+    rows = normalize(torch.randn(2000, 128, generator=generator) * spectrum + 0.5, dim=1)
+    allowed = torch.rand(2000, generator=generator) < share
+    pooled = PrincipalVectors(128, torch.float32)
+    pooled.append(rows)
+    features = TextFeatures(rows[:3], rows[:6].view(3, 2, 128), torch.ones(3, 2))
+    one = [(features[:1], ScoreOptions()), (features[1:2], ScoreOptions()), (features[2:], ScoreOptions())]
+    combination = Combination(1, 0, 1, torch.zeros(3), torch.ones(3), torch.zeros(3, dtype=torch.bool))
+    for queries in (Queries([(features, ScoreOptions())]), Queries(one, combination)):
+        scores, positions = stages.best_by_pooled(queries, pooled, allowed, 10)
+        whole = queries.combine(queries.vectors @ rows.t()).masked_fill(~allowed, -torch.inf).topk(10)
+        torch.testing.assert_close(scores, whole.values)
+        assert torch.equal(positions, whole.indices)
+
+
+def test_few_whole_products_are_taken_where_the_leading_dimensions_tell(monkeypatch):
+    monkeypatch.setattr(stages, "SHORTLIST", 60)
+    taken = []
+    multiply = PrincipalVectors.multiply
+    monkeypatch.setattr(
+        PrincipalVectors, "multiply", lambda self, vectors, at: taken.append(len(at)) or multiply(self, vectors, at)
+    )
+    spectrum = torch.where(torch.arange(128) < 24, 1.0, 0.02)
+    rows = normalize(torch.randn(2000, 128, generator=torch.manual_seed(0)) * spectrum, dim=1)
+    pooled = PrincipalVectors(128, torch.float32)
+    pooled.append(rows)
+    queries = Queries([(TextFeatures(rows[:1], rows[None, :2], torch.ones(1, 2)), ScoreOptions())])
+    stages.best_by_pooled(queries, pooled, torch.ones(2000, dtype=torch.bool), 10)
+    assert taken == [60]
 
 
 def test_what_follows_the_line_closely_rules_the_rest_out():
