@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -28,6 +27,7 @@ from .scoring import CandidateFrames
 from .stages import COHERENT, best_by_frames, best_by_pooled
 
 QUERY_GROUP = 32  # queries that stage one takes at once: each needs a score of every video
+FILTERS_KEPT = 16
 INCOHERENT_FACTOR = 8  # more candidates where the pooled vectors say little and the frames are not in memory
 
 
@@ -46,14 +46,6 @@ class Candidates:
     read: Callable[[tuple], tuple[CandidateFrames | None, torch.Tensor]]
 
 
-class Passing(NamedTuple):
-    """`(N,)` bool: the slots that passed a filter at a version of the table."""
-
-    version: int | None
-    where: str
-    slots: torch.Tensor
-
-
 class CandidateSource:
     """Narrows a table down to candidates, following its latest version.
 
@@ -68,7 +60,8 @@ class CandidateSource:
         self._in_memory = True
         self._fits = False  # whether the frames would fit the memory that they may take
         self._version: int | None = None
-        self._passing: Passing | None = None
+        self._passing: dict[str, torch.Tensor] = {}  # `(N,)` bool by filter, at one version of the table
+        self._passed_at: int | None = None
         self._sample: tuple[object, Sample | None] = (None, None)
         self._few: tuple[Sample | None, CandidateFrames | None] = (None, None)
 
@@ -261,16 +254,19 @@ class CandidateSource:
         return [place for place in places_of(rows, self.table.settings) if (place.video, place.number) in asked]
 
     def _allowed(self, where: str | None) -> torch.Tensor:
-        """`(N,)` bool: slots that are alive and pass the filter; the last filter's answer is kept."""
+        """`(N,)` bool: slots that are alive and pass the filter; the answers to the last filters are kept."""
         if where is None:
             return self._memory.alive
-        passing = self._passing
-        if passing is None or (passing.version, passing.where) != (self._version, where):
-            row_ids = self.table.scan(["id"], where)["_rowid"].to_numpy().astype(np.int64)
+        if self._passed_at != self._version:
+            self._passing, self._passed_at = {}, self._version
+        if where not in self._passing:
+            row_ids = self.table.scan(["revision"], where)["_rowid"].to_numpy().astype(np.int64)
             slots = torch.zeros_like(self._memory.alive)
             slots[self._memory.slots_of(row_ids)] = True
-            passing = self._passing = Passing(self._version, where, slots & self._memory.alive)
-        return passing.slots
+            if len(self._passing) == FILTERS_KEPT:
+                del self._passing[next(iter(self._passing))]
+            self._passing[where] = slots & self._memory.alive
+        return self._passing[where]
 
     def _frame_bytes(self) -> float:
         """Bytes of a video's frames, from the first rows."""

@@ -132,6 +132,27 @@ def test_filters_narrow_before_ranking(corpus, index):
     assert index.search_embeddings(*queries, where="duration < 0") == [[]] * 6
 
 
+def test_filters_are_asked_of_the_table_once_until_it_changes(corpus, tmp_path, monkeypatch):
+    frame_embeds, mask, queries = corpus
+    index = make_index(tmp_path / "i", frame_embeds[:40], mask[:40])
+    index.prepare()
+    asked = []
+    scan = index.table.scan
+    monkeypatch.setattr(index.table, "scan", lambda columns, where=None: asked.append(where) or scan(columns, where))
+
+    def found(where: str) -> set[str]:
+        return {hit.id for hit in index.search_embeddings(*queries, k=50, where=where)[0]}
+
+    assert found("duration < 3") == found("duration < 3") == {"v0", "v1", "v2"}
+    assert found("duration >= 38") == {"v38", "v39"} and found("duration < 3") == {"v0", "v1", "v2"}
+    assert asked == ["duration < 3", "duration >= 38"]
+    index.delete(["v1"])
+    assert found("duration < 3") == {"v0", "v2"}
+    for n in range(40):  # more than are kept
+        found(f"duration < {n}")
+    assert found("duration < 3") == {"v0", "v2"} and len(index._searcher.source._passing) < 20
+
+
 def test_pages_follow_each_other(corpus, index):
     queries = corpus[2]
     whole = [h.id for h in index.search_embeddings(*queries, k=30)[0]]
