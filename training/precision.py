@@ -19,8 +19,7 @@ def multiplies_bf16(device: str) -> bool:
     """Whether the device multiplies matrices of bfloat16 itself; emulated, that is slower than float32."""
     if device != "cpu":
         return default_precision(device) == "bf16"
-    abilities = torch.cpu.get_capabilities()
-    return bool(abilities.get("avx512_bf16") or abilities.get("amx_bf16"))
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 def settled(config: TrainConfig) -> TrainConfig:
