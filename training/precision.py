@@ -42,6 +42,8 @@ def bf16_on_cpu(model: PreTrainedModel) -> Iterator[None]:
         return
     attention = model.config._attn_implementation
     model.set_attn_implementation(CPU_ATTENTION)
-    with torch.autocast("cpu", torch.bfloat16):
-        yield
-    model.set_attn_implementation(attention)
+    try:
+        with torch.autocast("cpu", torch.bfloat16):
+            yield
+    finally:
+        model.set_attn_implementation(attention)
