@@ -34,7 +34,7 @@ from .grad_cache import cached_backward
 from .initialisation import load_model
 from .lora import merged_state
 from .optimization import learning_rates, make_optimizer, make_scheduler
-from .precision import settled
+from .precision import precision_of_its_own, settled
 from .release.model_card import TrainingRun
 from .release.push import prepare_repo, publish_run
 from .text_bank import write_text_bank
@@ -78,6 +78,7 @@ class TrainingError(DmaeError, RuntimeError):
     """Training cannot go on: one line that says why and where the details are."""
 
 
+@precision_of_its_own()
 def train(config: TrainConfig) -> dict:
     """Trains a model as configured, and keeps it in `config.output_dir` with its processor (the best by
     `config.best_metric` where there is an evaluation split, else the last).

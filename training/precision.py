@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
+from accelerate.state import AcceleratorState
 from transformers import PreTrainedModel
 
 from dmae.modeling.precision import default_precision
@@ -32,6 +33,22 @@ def settled(config: TrainConfig) -> TrainConfig:
         return replace(config, mixed_precision="no")
     attention = CPU_ATTENTION if device == "cpu" else None
     return replace(config, mixed_precision="bf16", attn_implementation=config.attn_implementation or attention)
+
+
+@contextmanager
+def precision_of_its_own() -> Iterator[None]:
+    """Lets a run have another precision than one before it: Accelerate keeps the first of a process for all of them.
+
+    What was kept is there again afterwards, for an `Accelerator` that the caller has.
+    """
+    state = AcceleratorState._shared_state  # the same dictionary for all that share it
+    kept = dict(state)
+    state.clear()
+    try:
+        yield
+    finally:
+        state.clear()
+        state.update(kept)
 
 
 @contextmanager

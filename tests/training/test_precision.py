@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState
+from accelerate import Accelerator
 from tiny import tiny_model
 from training_parts import loss_curve, save_tiny_model, write_corpus
 
@@ -52,13 +52,13 @@ def test_auto_trains_as_float32_does_to_the_precision_of_bf16(tmp_path):
     corpus = write_corpus(tmp_path / "corpus")
     settings = {"dataset": str(corpus), "model": str(save_tiny_model(tmp_path / "model", corpus)), "eval_split": None}
     settings |= {"max_steps": 3, "log_every": 1, "batch_size": 7, "num_workers": 0, "progress": False, "cpu": True}
+    callers = Accelerator(cpu=True)
     curves = {}
     for precision in ("no", "auto"):
-        AcceleratorState._reset_state(reset_partial_state=True)  # it keeps a process's first precision for good
         folder = tmp_path / precision
         train(TrainConfig(**settings, mixed_precision=precision, output_dir=str(folder)))
         curves[precision] = loss_curve(folder)
-    AcceleratorState._reset_state(reset_partial_state=True)
     assert curves["auto"] == pytest.approx(curves["no"], rel=0.02) and curves["auto"] != curves["no"]
+    assert callers.mixed_precision == "no" and Accelerator(cpu=True, mixed_precision="no").device == callers.device
     model, _ = load_pretrained(tmp_path / "auto")
     assert next(model.parameters()).dtype == torch.float32
