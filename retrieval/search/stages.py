@@ -59,16 +59,16 @@ def best_by_pooled(queries: "Queries", pooled: PrincipalVectors, allowed: torch.
         scores and positions, `(A, C)` each, best first.
     """
     vectors = queries.vectors
-    if pooled.divided and len(queries) <= ALONE and len(pooled) >= WORTH_NARROWING * SHORTLIST:
+    if pooled.have_leading and len(queries) <= ALONE and len(pooled) >= WORTH_NARROWING * SHORTLIST:
         best = [_best_by_leading(queries[a : a + 1], pooled, allowed, count) for a in range(len(queries))]
         return tuple(torch.cat(parts) for parts in zip(*best))
     return _best(lambda part: queries.combine(pooled.multiply(vectors, part)), len(vectors), allowed, count)
 
 
 def _best_by_leading(queries: "Queries", pooled: PrincipalVectors, allowed: torch.Tensor, count: int):
-    """`best_by_pooled` of one query, with whole dot products only of videos that may be among the best by the leading
-    dimensions: how far these are from the whole is seen on the first of them, and others are let go only where they
-    would have to be `LEADING_DEVIATIONS` standard deviations off.
+    """`best_by_pooled` of one query, with whole dot products only of videos that may be among the best by their
+    leading parts: how far these are from the whole is seen on the first of them, and others are let go only where
+    they would have to be `LEADING_DEVIATIONS` standard deviations off.
     """
     vectors, some = queries.vectors, int(allowed.sum())
     count = min(count, some)

@@ -1,4 +1,4 @@
-"""Vectors along their principal directions: whole products are right, leading ones are close."""
+"""Vectors and their leading parts: whole products are right, leading ones are close."""
 
 import pytest
 import torch
@@ -26,7 +26,7 @@ def test_products_and_vectors_are_those_of_what_was_appended(dim, dtype, error):
     held.reserve(100)
     for part in (rows[:0], rows[:500], rows[500:]):
         held.append(part)
-    assert len(held) == len(rows) and held.divided == (dim >= 128)
+    assert len(held) == len(rows) and held.have_leading == (dim >= 128)
     vectors = 3 * torch.randn(3, dim, generator=torch.manual_seed(2))
     largest = float(vectors.norm(dim=1).max())
     positions = torch.tensor([649, 0, 7])
@@ -35,13 +35,13 @@ def test_products_and_vectors_are_those_of_what_was_appended(dim, dtype, error):
     torch.testing.assert_close(held[positions], rows[positions], atol=error, rtol=0)
 
 
-def test_the_leading_quarter_tells_most_and_reads_a_quarter():
+def test_the_leading_parts_tell_most_and_are_a_quarter():
     rows, vectors = alike(2000, 256), alike(5, 256, seed=3)
     held = PrincipalVectors(256, torch.float32)
     held.append(rows)
     whole, leading = held.multiply(vectors), held.multiply_leading(vectors)
     assert float((whole - leading).std()) < 0.3 * float(whole.std())
-    assert held._leading.nbytes == rows.nbytes / 4 and held.nbytes == rows.nbytes
+    assert held._leading.nbytes == rows.nbytes / 4 and held.nbytes == rows.nbytes * 1.25
 
 
 def test_few_vectors_have_directions_too():
