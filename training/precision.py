@@ -57,7 +57,7 @@ def bf16_on_cpu(model: PreTrainedModel) -> Iterator[None]:
     if not multiplies_bf16("cpu"):
         yield
         return
-    attention = model.config._attn_implementation
+    attention = model.config._attn_implementation or CPU_ATTENTION  # it always has one
     model.set_attn_implementation(CPU_ATTENTION)
     try:
         with torch.autocast("cpu", torch.bfloat16):
