@@ -71,25 +71,25 @@ def _best_by_leading(queries: "Queries", pooled: PrincipalVectors, allowed: torc
     they would have to be `LEADING_DEVIATIONS` standard deviations off.
     """
     vectors, some = queries.vectors, int(allowed.sum())
+    slots = torch.arange(len(allowed)) if some == len(allowed) else allowed.nonzero()[:, 0]
     count = min(count, some)
-    whole = lambda positions: queries.combine(pooled.multiply(vectors, positions))[0]  # noqa: E731
     first = max(SHORTLIST, 4 * count)
-    if some <= first:
-        positions = allowed.nonzero()[:, 0]
-        best = whole(positions).topk(count)
-        return best.values[None], positions[best.indices][None]
-    rough = queries.combine(pooled.multiply_leading(vectors))[0]
-    if some < len(allowed):
-        rough = rough.masked_fill(~allowed, -torch.inf)
-    positions = torch.from_numpy(np.argpartition(rough.numpy(), len(rough) - first)[len(rough) - first :])
-    level, scores = rough[positions].min(), whole(positions)
-    missed = scores - rough[positions]
-    least = scores.topk(count).values[-1] - missed.mean() - LEADING_DEVIATIONS * missed.std()
-    if least < level:
-        more = ((rough >= least) & (rough < level)).nonzero()[:, 0]
-        positions, scores = torch.cat([positions, more]), torch.cat([scores, whole(more)])
+    whole = lambda places: queries.combine(pooled.multiply(vectors, slots[places]))[0]  # noqa: E731
+    if some <= WORTH_NARROWING * first:
+        places = torch.arange(some)
+        scores = whole(places)
+    else:
+        rough = queries.combine(pooled.multiply_leading(vectors))[0]
+        rough = rough if some == len(rough) else rough[slots]
+        places = torch.from_numpy(np.argpartition(rough.numpy(), some - first)[some - first :])
+        level, scores = rough[places].min(), whole(places)
+        missed = scores - rough[places]
+        least = scores.topk(count).values[-1] - missed.mean() - LEADING_DEVIATIONS * missed.std()
+        if least < level:
+            more = ((rough >= least) & (rough < level)).nonzero()[:, 0]
+            places, scores = torch.cat([places, more]), torch.cat([scores, whole(more)])
     best = scores.topk(count)
-    return best.values[None], positions[best.indices][None]
+    return best.values[None], slots[places[best.indices]][None]
 
 
 def best_by_frames(queries: "Queries", pooled: PrincipalVectors, frames, allowed: torch.Tensor, count: int):
