@@ -13,7 +13,7 @@ Corpora: "scenes", drawn videos of two objects, and "near_duplicates", groups of
 attribute, which also share batches; asked for by name "unseen_forms", whose test captions have forms of sentence that
 no training caption has. All rows (training/configs/ablation) start from the same towers, trained on stills
 until α has settled (`dmae init --stills`; their curve is printed), and at that α, as the paper starts at CLIP's. Each
-row's learning rate is the best of three by the mean R@1 of both directions on the videos of another corpus, after a
+row's learning rate is the best of four by the mean R@1 of both directions on the videos of another corpus, after a
 whole run of a seed of its own; then its steps are doubled for as long as that adds a point there. Only the seed
 changes new weights and the order of the pairs.
 
