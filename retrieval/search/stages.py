@@ -87,6 +87,8 @@ def _best_by_leading(queries: "Queries", pooled: PrincipalVectors, allowed: torc
         least = scores.topk(count).values[-1] - missed.mean() - LEADING_DEVIATIONS * missed.std()
         if least < level:
             more = ((rough >= least) & (rough < level)).nonzero()[:, 0]
+            if len(more) > len(rough) // WORTH_NARROWING:  # the leading parts tell too little: all, in one go
+                return _best(lambda part: queries.combine(pooled.multiply(vectors, part)), 1, allowed, count)
             places, scores = torch.cat([places, more]), torch.cat([scores, whole(more)])
     best = scores.topk(count)
     return best.values[None], slots[places[best.indices]][None]
