@@ -175,7 +175,10 @@ def read_choices(root: Path, options: argparse.Namespace) -> dict[str, Trials]:
 
 def trials_of(choices: dict[str, Trials], corpus: str, row: str) -> Trials:
     """Those of the same row on the first corpus where the table that they come from has not this one."""
-    return choices.get(f"{corpus} {row}") or choices[f"scenes {row}"]
+    found = choices.get(f"{corpus} {row}") or choices.get(f"scenes {row}")
+    if found is None:
+        raise SystemExit(f"--choices: no rate was chosen there for the row {row}")
+    return found
 
 
 def read_outcomes(root: Path, options: argparse.Namespace) -> dict[str, dict[str, dict[int, Outcome]]]:
@@ -228,6 +231,8 @@ def main() -> None:
     parser.add_argument("--report", action="store_true", help="print what is there, train nothing")
     options = parser.parse_args()
     root = options.output
+    if options.choices and not options.choices.is_file():
+        parser.error(f"--choices: there is no file {options.choices}; another table's is OUTPUT/{CHOICES}")
     if options.report and not (options.rate or (options.choices or root / CHOICES).exists()):
         parser.error(f"--report: no rates are chosen in {root} yet; run without it first")
     if not options.report:

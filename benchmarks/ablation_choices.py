@@ -23,9 +23,10 @@ def choose(
         run(jobs, f"choosing, {steps} steps")
         for job, (cell, rate) in jobs.items():
             found[" ".join(cell)].setdefault(str(steps), {})[str(rate)] = job.result().recall
+        best = {cell: best_choice(found[" ".join(cell)]) for cell in cells}
+        rising = [(cell, rate) for cell, (rate, length) in best.items() if length == steps]
         steps *= 2
-        rising = [cell for cell in cells if best_choice(found[" ".join(cell)])[1] == steps // 2]
-        trials = [(cell, best_choice(found[" ".join(cell)])[0]) for cell in rising] if steps <= longest else []
+        trials = rising if steps <= longest else []
     return found
 
 

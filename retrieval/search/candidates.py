@@ -28,6 +28,7 @@ from .stages import COHERENT, best_by_frames, best_by_pooled
 
 QUERY_GROUP = 32  # queries that stage one takes at once: each needs a score of every video
 FILTERS_KEPT = 16
+FEW = 12  # segments from all over the index that stand for what is unrelated to a query
 INCOHERENT_FACTOR = 8  # more candidates where the pooled vectors say little and the frames are not in memory
 
 
@@ -112,11 +113,11 @@ class CandidateSource:
             self._sample = made_at, self._read_sample()
         return self._sample[1]
 
-    def few(self, count: int) -> CandidateFrames | None:
-        """About so many of the sample's segments, for what every query is compared with."""
+    def few(self) -> CandidateFrames | None:
+        """About `FEW` of the sample's segments, for what every query is compared with."""
         sample = self.sample()
         if sample is not None and self._few[0] is not sample:
-            step = max(1, len(sample.keys) // count)
+            step = max(1, len(sample.keys) // FEW)
             self._few = sample, CandidateFrames(*(part[::step].contiguous() for part in sample.frames))
         return None if sample is None else self._few[1]
 

@@ -16,7 +16,6 @@ from .scoring import CandidateFrames
 
 LEVEL = 0.6  # a span holds the frames whose evidence has this share of the way from what is unrelated to the best
 HIGH_LEVEL = 0.8  # the same where many frames of the index reach that share
-UNRELATED = 12  # segments from all over the index whose middle frame stands for what is unrelated to a query
 SEGMENT_SHARE = 0.25  # of a frame's evidence that is its segment's score
 SHARES = torch.tensor([0.5, 0.9])  # of the frames of the index, that what is unrelated and what is common stay below
 BRIDGED = 1  # frames in a row that may fall short inside a span
@@ -86,7 +85,7 @@ class SpanFinder:
 
     def __init__(self, source: CandidateSource, queries: Queries, where: str | None):
         self.source, self.queries, self.where = source, queries, where
-        self._levels = _levels(queries, source.few(UNRELATED))
+        self._levels = _levels(queries, source.few())
 
     def spans(self, number: int, ranked: Sequence[ScoredSegment], part: slice = slice(None)) -> list[list[Span]]:
         """The spans of each video that some segments belong to, best first, and the videos by their best.

@@ -71,27 +71,31 @@ def _best_by_leading(queries: "Queries", pooled: PrincipalVectors, allowed: torc
     they would have to be `LEADING_DEVIATIONS` standard deviations off.
     """
     vectors, some = queries.vectors, int(allowed.sum())
-    slots = torch.arange(len(allowed)) if some == len(allowed) else allowed.nonzero()[:, 0]
+    slots = None if some == len(allowed) else allowed.nonzero()[:, 0]
+
+    def whole(places: torch.Tensor) -> torch.Tensor:
+        return queries.combine(pooled.multiply(vectors, places if slots is None else slots[places]))[0]
+
     count = min(count, some)
     first = max(SHORTLIST, 4 * count)
-    whole = lambda places: queries.combine(pooled.multiply(vectors, slots[places]))[0]  # noqa: E731
     if some <= WORTH_NARROWING * first:
         places = torch.arange(some)
         scores = whole(places)
     else:
         rough = queries.combine(pooled.multiply_leading(vectors))[0]
-        rough = rough if some == len(rough) else rough[slots]
+        rough = rough if slots is None else rough[slots]
         places = torch.from_numpy(np.argpartition(rough.numpy(), some - first)[some - first :])
         level, scores = rough[places].min(), whole(places)
         missed = scores - rough[places]
         least = scores.topk(count).values[-1] - missed.mean() - LEADING_DEVIATIONS * missed.std()
         if least < level:
             more = ((rough >= least) & (rough < level)).nonzero()[:, 0]
-            if len(more) > len(rough) // WORTH_NARROWING:  # the leading parts tell too little: all, in one go
+            if len(more) > len(rough) // WORTH_NARROWING:  # the leading parts tell too little here: all, in one go
                 return _best(lambda part: queries.combine(pooled.multiply(vectors, part)), 1, allowed, count)
             places, scores = torch.cat([places, more]), torch.cat([scores, whole(more)])
     best = scores.topk(count)
-    return best.values[None], slots[places[best.indices]][None]
+    positions = places[best.indices] if slots is None else slots[places[best.indices]]
+    return best.values[None], positions[None]
 
 
 def best_by_frames(queries: "Queries", pooled: PrincipalVectors, frames, allowed: torch.Tensor, count: int):

@@ -11,6 +11,7 @@ from dmae.retrieval.search import stages
 from dmae.retrieval.search.combination import Combination, Queries
 from dmae.retrieval.search.scoring import ScoreOptions
 from dmae.retrieval.search.stages import least_promising
+from dmae.retrieval.storage import principal
 from dmae.retrieval.storage import vectors as storage
 from dmae.retrieval.storage.principal import PrincipalVectors
 from dmae.retrieval.storage.vectors import VectorArray
@@ -63,6 +64,7 @@ def test_narrowing_by_the_leading_dimensions_finds_what_whole_products_do(spread
     spectrum = torch.where(torch.arange(128) < 24, 1.0, spread)
     rows = normalize(torch.randn(2000, 128, generator=generator) * spectrum + 0.5, dim=1)
     allowed = torch.rand(2000, generator=generator) < share
+    monkeypatch.setattr(principal, "LEAST_TOLD", 0.0)
     pooled = PrincipalVectors(128, torch.float32)
     pooled.append(rows)
     features = TextFeatures(rows[:3], rows[:6].view(3, 2, 128), torch.ones(3, 2))

@@ -46,7 +46,15 @@ def test_the_leading_parts_tell_most_and_are_a_quarter():
 
 def test_few_vectors_have_directions_too():
     rows = alike(3, 128)
-    mean, directions = principal_directions(rows)
+    mean, directions, variances = principal_directions(rows)
     torch.testing.assert_close(directions.t() @ directions, torch.eye(128), atol=1e-4, rtol=0)
     turned = (rows - mean) @ directions
     assert float(turned[:, 3:].abs().max()) < 1e-4 < float(turned[:, 0].abs().max())
+    torch.testing.assert_close(turned.square().sum(dim=0), variances, atol=1e-4, rtol=0)
+
+
+def test_vectors_that_vary_alike_in_all_directions_have_no_leading_parts():
+    rows = torch.randn(2000, 256, generator=torch.manual_seed(0))
+    held = PrincipalVectors(256, torch.float32)
+    held.append(rows)
+    assert not held.have_leading and held.nbytes == rows.nbytes
