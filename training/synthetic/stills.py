@@ -162,10 +162,7 @@ def train_towers(
         chosen = rng.sample(range(len(stills)), batch_size)
         captions, wrong = zip(*(stills.describe(still, rng, short_share) for still in chosen))
         wrong = [other for right, other in zip(captions, wrong) if other != right]
-        with bf16_on_cpu(model):
-            text = model.get_text_features(**processor(text=[*captions, *wrong], return_tensors="pt"))
-            frames, tokens = look_at_stills(model, normalize(stills.pixels[chosen, None]))
-        text, frames, tokens = text.to(dtype=torch.float32), frames.float(), tokens.float()
+        text, frames, tokens = _embed(model, processor, [*captions, *wrong], normalize(stills.pixels[chosen, None]))
         similarity = dmae_similarity(*text, frames, torch.ones(frames.shape[:2]))
         scale = CappedScale.apply(log_scale.exp())
         contrast = info_nce_loss(similarity[:batch_size], scale, wrong_texts=similarity[batch_size:])
@@ -182,6 +179,14 @@ def train_towers(
     _keep_scale(model, log_scale.detach())
     model.eval()
     return records
+
+
+def _embed(model: DmaeModel, processor: DmaeProcessor, captions: list[str], pixels: torch.Tensor):
+    """Features of the captions, and what `look_at_stills` gives of the pixels; in float32, however computed."""
+    with bf16_on_cpu(model):
+        text = model.get_text_features(**processor(text=captions, return_tensors="pt"))
+        frames, tokens = look_at_stills(model, pixels)
+    return text.to(dtype=torch.float32), frames.float(), tokens.float()
 
 
 def _optimizer(parameters: list, log_scale: nn.Parameter, learning_rate: float) -> torch.optim.Optimizer:
