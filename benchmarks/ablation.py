@@ -231,10 +231,13 @@ def main() -> None:
     parser.add_argument("--report", action="store_true", help="print what is there, train nothing")
     options = parser.parse_args()
     root = options.output
-    if options.choices and not options.choices.is_file():
-        parser.error(f"--choices: there is no file {options.choices}; another table's is OUTPUT/{CHOICES}")
-    if options.report and not (options.rate or (options.choices or root / CHOICES).exists()):
-        parser.error(f"--report: no rates are chosen in {root} yet; run without it first")
+    if options.report and not (root / "towers" / "stills.jsonl").exists():
+        parser.error(f"--report: no towers and no runs in {root}; run without it first")
+    if options.report or options.choices:
+        try:
+            read_choices(root, options)
+        except (OSError, ValueError) as error:
+            parser.error(f"rates and steps cannot be read ({error}): --choices takes the {CHOICES} of another table")
     if not options.report:
         prepare(root, options)
         run_all(root, options)
