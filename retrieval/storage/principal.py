@@ -26,7 +26,7 @@ class PrincipalVectors:
         self._dtype = dtype
         self._whole, self._leading = VectorArray(dim, dtype), VectorArray(dim // LEADING_SHARE, dtype)
         self._mean = torch.zeros(dim)
-        self._directions: torch.Tensor | None = None  # (D, D/4), a column each
+        self._directions = torch.zeros(dim, dim // LEADING_SHARE)  # a column each
 
     def __len__(self) -> int:
         return len(self._whole)
@@ -60,7 +60,6 @@ class PrincipalVectors:
 
     def multiply_leading(self, vectors: torch.Tensor) -> torch.Tensor:
         """`(A, N)`: `multiply`, as far as the leading parts tell."""
-        assert self._directions is not None  # there are none of no vectors
         return self._leading.multiply(vectors @ self._directions).add_((vectors @ self._mean)[:, None])
 
     @property
