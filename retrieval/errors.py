@@ -1,6 +1,7 @@
 """The one error a user of the index sees, and the translation of the storage engine's errors into it."""
 
 import re
+from collections.abc import Callable
 from contextlib import contextmanager
 
 from dmae.modeling.errors import DmaeError, one_line
@@ -11,14 +12,15 @@ class VideoIndexError(DmaeError, ValueError):
 
 
 @contextmanager
-def storage_errors(uri: str, doing: str, hint: str = ""):
-    """Turns what LanceDB raises while `doing` something into one clear line; nothing written so far is lost."""
+def storage_errors(uri: str, doing: str, hint: Callable[[], str] = str):
+    """Turns what LanceDB raises while `doing` something into one clear line, with a `hint` at its end; nothing written
+    so far is lost."""
     try:
         yield
     except DmaeError:
         raise
     except (RuntimeError, OSError, ValueError) as error:
-        raise VideoIndexError(f"{doing} failed for the index at {uri}: {_reason(error)}{hint}") from error
+        raise VideoIndexError(f"{doing} failed for the index at {uri}: {_reason(error)}{hint()}") from error
 
 
 # What the engine says about common troubles, in lower case, and what that means for its user.

@@ -261,9 +261,8 @@ class CandidateSource:
         if self._passed_at != self._version:
             self._passing, self._passed_at = {}, self._version
         if where not in self._passing:
-            row_ids = self.table.scan(["revision"], where)["_rowid"].to_numpy().astype(np.int64)
             slots = torch.zeros_like(self._memory.alive)
-            slots[self._memory.slots_of(row_ids)] = True
+            slots[self._memory.slots_of(self.table.row_ids(where))] = True
             if len(self._passing) == FILTERS_KEPT:
                 del self._passing[next(iter(self._passing))]
             self._passing[where] = slots & self._memory.alive

@@ -32,7 +32,7 @@ NEAR = 0.01  # seconds by which a moment may lie outside of its segment: frame t
 REMOTE_REFRESH = timedelta(seconds=5)  # how stale a reader of object storage may be; a local one never is
 MIGRATE_ROWS = 512  # converted at a time
 DELETE_BATCH = 1000  # ids named in one filter
-SCAN_BATCH = 65_536  # rows read at a time of columns that are small
+SCAN_BATCH = 131_072  # rows read at a time of columns that are small
 RENAMED_TOGETHER = 64  # videos whose rows are written again in one commit
 SMALL_FRAGMENTS = 32  # more of these and a compaction pays
 SETTLED = 2_000_000_000  # ns: no file system's clock is coarser, so a later commit shows as a later time
@@ -307,6 +307,12 @@ class VideoTable:
         with self._reading(where):  # in batches of the engine's own size, small columns take five times as long
             return self._query(columns, where).to_batches(SCAN_BATCH).read_all()
 
+    def row_ids(self, where: str) -> np.ndarray:
+        """`(N,)` int64 of the rows that `where` keeps."""
+        with self._reading(where):  # a constant, since no column but the filter's own need be read
+            rows = self._query({"kept": "true"}, where).to_batches(SCAN_BATCH).read_all()
+        return rows["_rowid"].to_numpy().astype(np.int64)
+
     def head(self, columns: Sequence[str], count: int = 100) -> pa.Table:
         """The first rows, to see what is there."""
         with self._reading():
@@ -368,18 +374,22 @@ class VideoTable:
         if self.num_segments() > vector_index_above and not self.has_vector_index():
             self.build_vector_index()
 
-    def _query(self, columns, where):
-        query = self._table.search().select(list(columns)).with_row_id(True)
+    def _query(self, columns: Sequence[str] | dict[str, str], where: str | None):
+        chosen = columns if isinstance(columns, dict) else list(columns)
+        query = self._table.search().select(chosen).with_row_id(True)
         return query if where is None else query.where(as_expression(where))
 
     def _reading(self, where: str | None = None):
         """The context of a read; where there is a filter, the filter is nearly always what fails."""
         if where is None:
             return storage_errors(self.uri, "reading")
+        return storage_errors(self.uri, f"the filter {where!r}", self._what_a_filter_names)
+
+    def _what_a_filter_names(self) -> str:
         mine = self.settings.built_in
         names = [name for name in self.columns if name in FILTERABLE or name not in mine]
         names.sort(key=lambda name: name.startswith("segment_"))  # the familiar ones first
-        return storage_errors(self.uri, f"the filter {where!r}", f"; a filter may name {', '.join(names)}")
+        return f"; a filter may name {', '.join(names)}"
 
     def check_writable(self) -> None:
         if self.read_only:

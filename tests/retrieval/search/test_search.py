@@ -137,8 +137,8 @@ def test_filters_are_asked_of_the_table_once_until_it_changes(corpus, tmp_path, 
     index = make_index(tmp_path / "i", frame_embeds[:40], mask[:40])
     index.prepare()
     asked = []
-    scan = index.table.scan
-    monkeypatch.setattr(index.table, "scan", lambda columns, where=None: asked.append(where) or scan(columns, where))
+    row_ids = index.table.row_ids
+    monkeypatch.setattr(index.table, "row_ids", lambda where: asked.append(where) or row_ids(where))
 
     def found(where: str) -> set[str]:
         return {hit.id for hit in index.search_embeddings(*queries, k=50, where=where)[0]}
