@@ -3,7 +3,7 @@
 A part of another kind than the query (an image beside a text) scores on another scale; it is put on the query's by the
 mean and the deviation that both have over a sample of the index. On one scale, `Combination` says what counts:
 
-    score = mean(max(query, alternatives), also …) - sum(without's excess over its mean) * WITHOUT_WEIGHT
+    score = mean(max(query, alternatives), also …) - WITHOUT_WEIGHT * sum(without's excess over its mean)
 
 Both stages of the search combine their scores of the parts alike: the first its estimates, the second the exact ones.
 """
@@ -21,7 +21,7 @@ from .query import EncodedQuery
 from .scoring import CandidateFrames, ScoreOptions, score_each
 from .stages import query_vectors
 
-WITHOUT_WEIGHT = 1.0
+WITHOUT_WEIGHT = 2.0  # half of it leaves more of what must not match, twice as much loses some of what must
 
 
 @dataclass(frozen=True, eq=False)

@@ -59,7 +59,7 @@ def test_each_combination_is_exact_over_the_whole_index(corpus, warm):
     hits = searcher.search_combined(query, 10)
     searcher.source.refresh(with_frames=warm)
     mean = Combination.of(query, searcher.options, searcher.source.sample().frames).means[1]
-    scores = exact[0] - (exact[3] - mean).clamp(min=0)
+    scores = exact[0] - 2 * (exact[3] - mean).clamp(min=0)
     assert ids(hits) == best(scores)
     np.testing.assert_allclose([hit.score for hit in hits], scores.topk(10).values, atol=1e-5)
 
