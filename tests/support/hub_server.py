@@ -122,6 +122,7 @@ class HubServer:
     def redirect(self, monkeypatch, home: Path, token: str | None = None) -> None:
         """Points the client in this process here (a cache that a library took at import needs `cache_dir` too)."""
         from huggingface_hub import constants, hf_api
+        from transformers.utils import hub
 
         monkeypatch.setattr(constants, "ENDPOINT", self.endpoint)
         monkeypatch.setattr(
@@ -132,6 +133,7 @@ class HubServer:
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(home / "hub"))
         monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(home / "token"))
         monkeypatch.setattr(hf_api.api, "endpoint", self.endpoint)
+        monkeypatch.setattr(hub, "_hf_api", None)  # keeps the endpoint of its first use
         monkeypatch.setenv("HF_TOKEN", token or "")
 
     # What each request does. `user` is the token's owner, None without a token.
