@@ -29,6 +29,7 @@ _TROUBLES = {
     "free some space and run the same command again",
     ("read-only file system", "os error 30", "permission denied", "os error 13"): "the location is not writable; "
     "use a folder you may write to, or open the index for searching only",
+    ("not found: ",): "it was there and is not any more; open it again where it is now, or make it anew",
     ("nosuchbucket",): "the object store has no such bucket; make it first",
     ("accessdenied", "invalidaccesskeyid", "signaturedoesnotmatch", "expiredtoken"): "the object store refuses these "
     "credentials; give others in storage_options",

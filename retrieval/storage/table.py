@@ -111,17 +111,20 @@ class VideoTable:
         if self._known is not None and self._known[0] == changed:
             return self._known[1]
         asked = time.time_ns()
-        version = self._table.version
+        with self._reading():
+            version = self._table.version
         self._known = None if changed is None or asked - changed < SETTLED else (changed, version)
         return version
 
     @property
     def columns(self) -> list[str]:
-        return self._table.schema.names
+        with self._reading():
+            return self._table.schema.names
 
     @property
     def nbytes(self) -> int:
-        return self._table.stats()["total_bytes"]
+        with self._reading():
+            return self._table.stats()["total_bytes"]
 
     def count(self) -> int:
         """How many videos there are."""

@@ -1,5 +1,6 @@
 """Two-stage search returns what the exhaustive DMAE similarity ranks, with its scores."""
 
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from embeddings import exhaustive, texts, videos
 
 from dmae.modeling import TextFeatures
-from dmae.retrieval import SearchLimits, VideoIndex
+from dmae.retrieval import SearchLimits, VideoIndex, VideoIndexError
 from dmae.retrieval.search.scoring import CandidateFrames, ScoreOptions, score_each
 from dmae.retrieval.storage.rows import merge_frames
 
@@ -151,6 +152,16 @@ def test_filters_are_asked_of_the_table_once_until_it_changes(corpus, tmp_path, 
     for n in range(40):  # more than are kept
         found(f"duration < {n}")
     assert found("duration < 3") == {"v0", "v2"} and len(index._searcher.source._passing) < 20
+
+
+def test_an_index_that_is_removed_meanwhile_is_one_line(corpus, tmp_path):
+    frame_embeds, mask, queries = corpus
+    index = make_index(tmp_path / "i", frame_embeds[:40], mask[:40])
+    index.prepare()
+    shutil.rmtree(tmp_path / "i")
+    for ask in (lambda: index.search_embeddings(*queries, k=5), index.stats):
+        with pytest.raises(VideoIndexError, match="is not any more; open it again"):
+            ask()
 
 
 def test_pages_follow_each_other(corpus, index):
